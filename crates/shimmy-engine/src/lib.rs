@@ -1,0 +1,29 @@
+//! The inference engine: requests in, streams of text out.
+//!
+//! This crate owns scheduling, sampling and the assembly of text. It must not know HTTP, wire
+//! JSON, chat messages or any backend: a backend is whatever implements [`Runner`] and
+//! [`Tokenizer`].
+
+mod constraint;
+mod error;
+mod handle;
+mod params;
+mod run;
+mod runner;
+mod sampler;
+mod scheduler;
+mod session;
+#[cfg(feature = "stub")]
+pub mod stub;
+mod text;
+
+pub use error::{GenerateError, InvalidParameter, RunnerError, SubmitError, TokenizeError};
+pub use handle::{EngineConfig, EngineHandle, EngineStatus, Generation, spawn};
+pub use params::{
+    AdapterScale, Constraint, Event, Finish, FinishReason, GenerateRequest, PreparedRequest,
+    Prompt, PromptPart, SamplingParams, SamplingPatch, Timings, Usage,
+};
+pub use runner::{
+    AdapterId, Batch, Row, Runner, RunnerLimits, SequenceId, Specials, Token, Tokenizer,
+};
+pub use session::Session;

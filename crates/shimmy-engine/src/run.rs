@@ -1,0 +1,399 @@
+//! The engine's loop: drain commands, plan, decode, sample, apply, emit.
+//!
+//! One thread owns all of it. There is no lock and nothing shared but counters.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Sender;
+
+use crate::constraint::Follower;
+use crate::error::{GenerateError, RunnerError};
+use crate::handle::{Command, EngineConfig, Place, Shared, Submission};
+use crate::params::{Event, Finish, FinishReason, Timings, Usage};
+use crate::runner::{Runner, SequenceId, Specials, Token, Tokenizer};
+use crate::sampler::Sampler;
+use crate::scheduler::{Plan, RequestId, Scheduler};
+use crate::text::TextAssembler;
+
+/// Runs an engine until it is told to end or the last handle is gone. A panic ends this engine
+/// alone: its requests fail and its status says so.
+pub(crate) fn guarded(
+    inbox: Receiver<Command>,
+    runner: &mut dyn Runner,
+    tokenizer: &dyn Tokenizer,
+    config: &EngineConfig,
+    shared: &Shared,
+) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        run(&inbox, runner, tokenizer, config, shared);
+    }));
+    if outcome.is_err() {
+        tracing::error!("the engine panicked; its model must be loaded again");
+        shared.failed.store(true, Ordering::Release);
+    }
+    shared.closed.store(true, Ordering::Release);
+    shared.running.store(0, Ordering::Relaxed);
+    shared.cells_used.store(0, Ordering::Relaxed);
+    // Whatever is still in the inbox is dropped with it, and its readers learn that the engine
+    // stopped.
+}
+
+fn run(
+    inbox: &Receiver<Command>,
+    runner: &mut dyn Runner,
+    tokenizer: &dyn Tokenizer,
+    config: &EngineConfig,
+    shared: &Shared,
+) {
+    let limits = runner.limits();
+    let mut engine = Engine {
+        scheduler: Scheduler::new(limits, config.prefill_beside_decode),
+        requests: HashMap::new(),
+        runner,
+        tokenizer,
+        queue_timeout: config.queue_timeout,
+        cells: limits.cells,
+    };
+    while engine.take_commands(inbox) {
+        engine.drop_cancelled();
+        engine.step();
+        shared
+            .running
+            .store(engine.scheduler.running(), Ordering::Relaxed);
+        shared
+            .cells_used
+            .store(engine.scheduler.cells_used(), Ordering::Relaxed);
+    }
+    for (_, request) in engine.requests.drain() {
+        request.emit(Event::Failed(GenerateError::EngineStopped));
+    }
+}
+
+/// A request in the engine, all but its tokens, which the scheduler has.
+struct Request {
+    events: Sender<Event>,
+    sampler: Sampler,
+    text: TextAssembler,
+    constraint: Option<Follower>,
+    ignore_eos: bool,
+    max_tokens: u32,
+    usage: Usage,
+    /// Tokens sampled since the last text event.
+    unreported: u32,
+    submitted: Instant,
+    started: Option<Instant>,
+    first_token: Option<Instant>,
+    _place: Place,
+}
+
+impl Request {
+    fn new(submission: Submission) -> (Self, Vec<Token>, Vec<crate::AdapterScale>) {
+        let Submission {
+            request,
+            events,
+            constraint,
+            submitted,
+            place,
+            ..
+        } = submission;
+        let prompt_tokens = request.prompt.len() as u32;
+        let taken = Self {
+            sampler: Sampler::new(request.sampling, &request.prompt),
+            text: TextAssembler::new(request.stop),
+            constraint,
+            ignore_eos: request.ignore_eos,
+            max_tokens: request.max_tokens,
+            usage: Usage {
+                prompt_tokens,
+                ..Usage::default()
+            },
+            unreported: 0,
+            events,
+            submitted,
+            started: None,
+            first_token: None,
+            _place: place,
+        };
+        (taken, request.prompt, request.adapters)
+    }
+
+    fn emit(&self, event: Event) {
+        // The channel has room for every event there can be, so this fails only when the reader
+        // is gone, and then the next step drops the request.
+        let _ = self.events.try_send(event);
+    }
+
+    fn emit_text(&mut self, text: String) {
+        if !text.is_empty() {
+            let tokens = std::mem::take(&mut self.unreported);
+            self.emit(Event::Text { text, tokens });
+        }
+    }
+
+    /// The last word. `stop` is the stop text that was met.
+    fn finish(mut self, reason: FinishReason, stop: Option<String>) {
+        let (mut reason, mut stop) = (reason, stop);
+        if stop.is_none() {
+            let piece = self.text.finish();
+            self.emit_text(piece.text);
+            if piece.stop.is_some() {
+                (reason, stop) = (FinishReason::Stop, piece.stop);
+            }
+        }
+        let now = Instant::now();
+        let started = self.started.unwrap_or(now);
+        let first_token = self.first_token.unwrap_or(now);
+        let timings = Timings {
+            queue: started - self.submitted,
+            prefill: first_token - started,
+            decode: now - first_token,
+        };
+        self.emit(Event::Finished(Finish {
+            reason,
+            stop,
+            usage: self.usage,
+            timings,
+        }));
+    }
+}
+
+/// Everything the loop owns.
+struct Engine<'a> {
+    scheduler: Scheduler,
+    requests: HashMap<RequestId, Request>,
+    runner: &'a mut dyn Runner,
+    tokenizer: &'a dyn Tokenizer,
+    queue_timeout: Duration,
+    cells: usize,
+}
+
+/// What became of a request with its newest token.
+enum Next {
+    Continue(Token),
+    Finish(FinishReason, Option<String>),
+    Fail(GenerateError),
+}
+
+impl Engine<'_> {
+    /// Takes every command there is; waits for one when there is nothing else to do. False when
+    /// the engine is to end.
+    fn take_commands(&mut self, inbox: &Receiver<Command>) -> bool {
+        if self.scheduler.is_idle() {
+            match inbox.recv() {
+                Ok(command) => {
+                    if !self.take(command) {
+                        return false;
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+        loop {
+            match inbox.try_recv() {
+                Ok(command) => {
+                    if !self.take(command) {
+                        return false;
+                    }
+                }
+                Err(TryRecvError::Empty) => return true,
+                // Requests still running have handles of their own, so none can be left.
+                Err(TryRecvError::Disconnected) => return !self.scheduler.is_idle(),
+            }
+        }
+    }
+
+    fn take(&mut self, command: Command) -> bool {
+        match command {
+            Command::Submit(submission) => {
+                let id = submission.id;
+                let (request, prompt, adapters) = Request::new(*submission);
+                self.scheduler.add(id, prompt, adapters);
+                self.requests.insert(id, request);
+            }
+            Command::Update { id, patch } => {
+                if let Some(request) = self.requests.get_mut(&id) {
+                    request.sampler.update(&patch);
+                }
+            }
+            Command::Stop { id } => self.end(id, |request| {
+                request.finish(FinishReason::Cancelled, None);
+            }),
+            Command::Shutdown => return false,
+        }
+        true
+    }
+
+    /// Forgets a request after its last word.
+    fn end(&mut self, id: RequestId, last_word: impl FnOnce(Request)) {
+        self.scheduler.remove(id);
+        if let Some(request) = self.requests.remove(&id) {
+            last_word(request);
+        }
+    }
+
+    fn fail(&mut self, id: RequestId, error: GenerateError) {
+        self.end(id, |request| request.emit(Event::Failed(error)));
+    }
+
+    /// Forgets requests whose readers are gone and those that waited too long.
+    fn drop_cancelled(&mut self) {
+        let gone = |request: &Request| request.events.is_closed();
+        let cancelled: Vec<RequestId> = self
+            .requests
+            .iter()
+            .filter(|(_, r)| gone(r))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in cancelled {
+            self.end(id, drop);
+        }
+        let seconds = self.queue_timeout.as_secs();
+        let late: Vec<RequestId> = self
+            .requests
+            .iter()
+            .filter(|(_, r)| r.started.is_none() && r.submitted.elapsed() > self.queue_timeout)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in late {
+            self.fail(id, GenerateError::QueueTimeout { seconds });
+        }
+    }
+
+    fn step(&mut self) {
+        let plan = self.scheduler.plan();
+        for &slot in &plan.free {
+            self.free(slot);
+        }
+        if plan.batch.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for part in &plan.parts {
+            if let Some(request) = self.requests.get_mut(&part.request) {
+                request.started.get_or_insert(now);
+            }
+        }
+        let adapters: Vec<_> = plan.adapters.iter().map(|a| (a.id, a.scale)).collect();
+        let outcome = self
+            .runner
+            .set_adapters(&adapters)
+            .and_then(|()| self.runner.decode(&plan.batch));
+        match outcome {
+            Ok(()) => {
+                self.scheduler.apply(&plan);
+                self.sample(&plan);
+            }
+            Err(error) => self.recover(&plan, &error),
+        }
+    }
+
+    fn free(&mut self, slot: SequenceId) {
+        // Cutting to nothing always works; see `Runner::truncate`.
+        let freed = self.runner.truncate(slot, 0);
+        debug_assert!(freed, "a runner must be able to forget a whole sequence");
+    }
+
+    /// Reacts to a step that failed. No bystander is harmed: what was not in the batch is
+    /// computed again if it must be.
+    fn recover(&mut self, plan: &Plan, error: &RunnerError) {
+        match error {
+            RunnerError::CacheFull => {
+                tracing::debug!("the KV cache is fuller than planned");
+                if !self.scheduler.preempt_youngest()
+                    && let Some(part) = plan.parts.first()
+                {
+                    let needed = self.scheduler.cells_used() + part.rows;
+                    let error = GenerateError::CacheExhausted {
+                        needed,
+                        cells: self.cells,
+                    };
+                    self.fail(part.request, error);
+                }
+            }
+            RunnerError::InvalidBatch => self.fail_all_of(plan, error),
+            RunnerError::Aborted | RunnerError::Failed(_) => {
+                tracing::error!(%error, "a step failed; the engine starts over with an empty cache");
+                self.fail_all_of(plan, error);
+                self.start_over();
+            }
+        }
+    }
+
+    fn fail_all_of(&mut self, plan: &Plan, error: &RunnerError) {
+        for part in &plan.parts {
+            self.fail(part.request, GenerateError::Backend(error.to_string()));
+        }
+    }
+
+    fn start_over(&mut self) {
+        if let Err(error) = self.runner.reset() {
+            // Without a runner nothing can be computed; `guarded` reports it.
+            panic!("the engine could not start over: {error}");
+        }
+        self.scheduler.forget_cache();
+    }
+
+    fn sample(&mut self, plan: &Plan) {
+        for part in &plan.parts {
+            let Some(row) = part.output else { continue };
+            let Some(request) = self.requests.get_mut(&part.request) else {
+                continue;
+            };
+            let next = match self.runner.logits(row) {
+                Some(logits) => advance(request, logits, self.tokenizer),
+                None => Next::Fail(GenerateError::Backend("no logits came back".to_owned())),
+            };
+            match next {
+                Next::Continue(token) => self.scheduler.push(part.request, token),
+                Next::Finish(reason, stop) => {
+                    self.end(part.request, |request| request.finish(reason, stop));
+                }
+                Next::Fail(error) => self.fail(part.request, error),
+            }
+        }
+    }
+}
+
+/// Samples one token for a request and says what becomes of it.
+fn advance(request: &mut Request, logits: &mut [f32], tokenizer: &dyn Tokenizer) -> Next {
+    if let Some(constraint) = &mut request.constraint
+        && let Err(reason) = constraint.mask(logits)
+    {
+        return Next::Fail(GenerateError::Constraint(reason));
+    }
+    let Some(token) = request.sampler.sample(logits) else {
+        let reason = "the model gave no token a finite probability";
+        return Next::Fail(GenerateError::Backend(reason.to_owned()));
+    };
+    request.first_token.get_or_insert_with(Instant::now);
+    request.usage.completion_tokens += 1;
+    request.unreported += 1;
+    let is_end = tokenizer.is_end_of_generation(token);
+    if is_end && (!request.ignore_eos || request.constraint.is_some()) {
+        return Next::Finish(FinishReason::Stop, None);
+    }
+
+    let mut bytes = Vec::new();
+    tokenizer.append_piece(token, Specials::Literal, &mut bytes);
+    let piece = request.text.push(&bytes);
+    request.emit_text(piece.text);
+    if piece.stop.is_some() {
+        return Next::Finish(FinishReason::Stop, piece.stop);
+    }
+    if let Some(constraint) = &mut request.constraint {
+        if let Err(reason) = constraint.accept(token) {
+            return Next::Fail(GenerateError::Constraint(reason));
+        }
+        if constraint.is_complete() {
+            return Next::Finish(FinishReason::Stop, None);
+        }
+    }
+    if request.usage.completion_tokens >= request.max_tokens {
+        return Next::Finish(FinishReason::Length, None);
+    }
+    Next::Continue(token)
+}

@@ -1,0 +1,152 @@
+//! The seam between the engine and a backend.
+//!
+//! A backend is a [`Runner`], which computes logits and lives on the engine's thread, and a
+//! [`Tokenizer`], which is shared with the threads that prepare requests. Nothing above this file
+//! may know which backend it talks to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{RunnerError, TokenizeError};
+
+/// An index into the vocabulary.
+pub type Token = u32;
+
+/// One sequence of the KV cache, `0 .. RunnerLimits::sequences`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SequenceId(pub u32);
+
+/// A loaded LoRA adapter, in the order of loading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AdapterId(pub u32);
+
+/// One token to compute, at its place in its sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The token.
+    pub token: Token,
+    /// Its position, counted from 0; a sequence's positions are consecutive.
+    pub position: u32,
+    /// The sequence it continues.
+    pub sequence: SequenceId,
+    /// Whether the logits after this token are wanted.
+    pub output: bool,
+}
+
+/// The rows of one step, any mix of sequences.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    rows: Vec<Row>,
+}
+
+impl Batch {
+    /// Forgets the rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+    }
+
+    /// Appends a row and returns its index, by which its logits are asked for.
+    pub fn push(&mut self, row: Row) -> usize {
+        self.rows.push(row);
+        self.rows.len() - 1
+    }
+
+    /// The rows, in order.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is nothing to compute.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// What a runner can hold and compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunnerLimits {
+    /// Cells of the KV cache, shared by all sequences; one token of one sequence takes one.
+    pub cells: usize,
+    /// Sequences that can exist at a time.
+    pub sequences: usize,
+    /// Rows of the largest batch.
+    pub batch: usize,
+    /// Length of a logits slice.
+    pub vocabulary: usize,
+    /// Whether the end of a sequence can be cut off (recurrent models cannot).
+    pub can_truncate: bool,
+}
+
+/// Computes logits. Owned by one engine thread, so it need not be `Send`.
+pub trait Runner {
+    /// What this runner can hold; constant for its life.
+    fn limits(&self) -> RunnerLimits;
+
+    /// Computes one batch of at most `limits().batch` rows.
+    ///
+    /// Blocks until done. On an error other than [`RunnerError::Failed`] and
+    /// [`RunnerError::Aborted`] the cache is as before the call.
+    fn decode(&mut self, batch: &Batch) -> Result<(), RunnerError>;
+
+    /// The logits after row `row` of the last batch, `limits().vocabulary` values.
+    ///
+    /// `None` when that row did not ask for output.
+    fn logits(&mut self, row: usize) -> Option<&mut [f32]>;
+
+    /// Makes `to` hold the first `length` tokens of `from` without computing them again.
+    fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32);
+
+    /// Keeps the first `length` tokens of a sequence and frees the cells of the others.
+    ///
+    /// False when the backend cannot cut there; then only `length == 0` is possible.
+    fn truncate(&mut self, sequence: SequenceId, length: u32) -> bool;
+
+    /// Chooses the adapters of the following batches; an empty slice means none.
+    fn set_adapters(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError>;
+
+    /// Starts over with an empty cache, after a failure.
+    fn reset(&mut self) -> Result<(), RunnerError>;
+}
+
+/// What becomes of text that spells a special token, such as `<|im_start|>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Specials {
+    /// It becomes that token: text that a template wrote.
+    Parse,
+    /// It stays text: content that a user wrote must not forge a role.
+    Literal,
+}
+
+/// Text to tokens and back. Shared between threads.
+pub trait Tokenizer: Send + Sync {
+    /// How many tokens there are.
+    fn vocabulary(&self) -> usize;
+
+    /// The tokens of a text, without the beginning-of-sequence token.
+    fn tokenize(&self, text: &str, specials: Specials) -> Result<Vec<Token>, TokenizeError>;
+
+    /// Appends the bytes of a token, which need not be whole characters.
+    ///
+    /// With [`Specials::Literal`] control tokens have no bytes, as in an answer; with
+    /// [`Specials::Parse`] they have the text that is parsed as them.
+    fn append_piece(&self, token: Token, specials: Specials, out: &mut Vec<u8>);
+
+    /// Whether a model says with this token that its answer is complete.
+    fn is_end_of_generation(&self, token: Token) -> bool;
+
+    /// Whether this is a control token, which never appears in an answer's text.
+    fn is_control(&self, token: Token) -> bool;
+
+    /// The token to put before every prompt, if the model was trained with one there.
+    fn beginning_of_sequence(&self) -> Option<Token>;
+
+    /// The model's main end token.
+    fn end_of_sequence(&self) -> Option<Token>;
+
+    /// The texts that [`Specials::Parse`] would turn into special tokens.
+    fn special_texts(&self) -> &[String];
+}

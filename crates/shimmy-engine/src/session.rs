@@ -1,0 +1,176 @@
+//! What the server and the command line call: a model ready to answer.
+
+use std::sync::Arc;
+
+use crate::constraint;
+use crate::error::{InvalidParameter, SubmitError};
+use crate::handle::{EngineHandle, Generation};
+use crate::params::{AdapterScale, GenerateRequest, PreparedRequest, Prompt, PromptPart};
+use crate::runner::{Specials, Token, Tokenizer};
+
+/// Most stop texts of a request, and most bytes of one.
+const STOP_TEXTS: usize = 64;
+const STOP_BYTES: usize = 4096;
+
+/// A tokenizer and an engine that belong together. Cheap to clone.
+#[derive(Clone)]
+pub struct Session {
+    tokenizer: Arc<dyn Tokenizer>,
+    engine: EngineHandle,
+    adapters: usize,
+    constraints: Arc<constraint::Compiler>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Joins an engine with the tokenizer of its model; `adapters` have been loaded into it.
+    pub fn new(tokenizer: Arc<dyn Tokenizer>, engine: EngineHandle, adapters: usize) -> Self {
+        let constraints = Arc::new(constraint::Compiler::new(Arc::clone(&tokenizer)));
+        Self {
+            tokenizer,
+            engine,
+            adapters,
+            constraints,
+        }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &EngineHandle {
+        &self.engine
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &dyn Tokenizer {
+        self.tokenizer.as_ref()
+    }
+
+    /// How many adapters are loaded; their ids are `0 ..` this.
+    pub fn adapters(&self) -> usize {
+        self.adapters
+    }
+
+    /// Checks, clamps and tokenises a request, on the caller's thread.
+    ///
+    /// Takes some milliseconds per 100 kB of prompt: an async caller with a long prompt wants to
+    /// be on a blocking thread.
+    pub fn prepare(&self, request: GenerateRequest) -> Result<PreparedRequest, SubmitError> {
+        request.sampling.validate(self.tokenizer.vocabulary())?;
+        let stop = checked_stop(request.stop)?;
+        let adapters = self.checked_adapters(request.adapters)?;
+        if request.max_tokens == Some(0) {
+            return Err(InvalidParameter::new("max_tokens", "must be at least 1, got 0").into());
+        }
+
+        let prompt = self.tokenize(&request.prompt)?;
+        let limit = self.engine.context();
+        if prompt.is_empty() {
+            return Err(SubmitError::PromptEmpty);
+        }
+        if prompt.len() >= limit {
+            return Err(SubmitError::PromptTooLong {
+                got: prompt.len(),
+                limit,
+            });
+        }
+        let room = u32::try_from(limit - prompt.len()).unwrap_or(u32::MAX);
+        Ok(PreparedRequest {
+            max_tokens: request.max_tokens.unwrap_or(room).min(room),
+            prompt,
+            sampling: request.sampling,
+            stop,
+            ignore_eos: request.ignore_eos,
+            adapters,
+            constraint: request.constraint,
+        })
+    }
+
+    /// [`prepare`](Self::prepare)s and submits.
+    pub fn generate(&self, request: GenerateRequest) -> Result<Generation, SubmitError> {
+        self.submit(self.prepare(request)?)
+    }
+
+    /// Compiles the constraint, if there is one, and hands a prepared request to the engine.
+    pub fn submit(&self, request: PreparedRequest) -> Result<Generation, SubmitError> {
+        let constraint = request.constraint.as_ref();
+        let follower = constraint
+            .map(|c| self.constraints.compile(c))
+            .transpose()?;
+        self.engine.submit(request, follower)
+    }
+
+    /// The tokens of a prompt, with the beginning-of-sequence token where the model wants it.
+    pub fn tokenize(&self, prompt: &Prompt) -> Result<Vec<Token>, SubmitError> {
+        let mut tokens = Vec::new();
+        for part in &prompt.parts {
+            match part {
+                PromptPart::Marked(text) => {
+                    tokens.extend(self.tokenizer.tokenize(text, Specials::Parse)?);
+                }
+                PromptPart::Literal(text) => {
+                    tokens.extend(self.tokenizer.tokenize(text, Specials::Literal)?);
+                }
+                PromptPart::Tokens(part) => {
+                    let vocabulary = self.tokenizer.vocabulary();
+                    if let Some(token) = part.iter().find(|&&token| token as usize >= vocabulary) {
+                        let reason =
+                            format!("holds token {token}, but the vocabulary has {vocabulary}");
+                        return Err(InvalidParameter::new("prompt", reason).into());
+                    }
+                    tokens.extend_from_slice(part);
+                }
+            }
+        }
+        // Templates write the token themselves more often than not; twice confuses the model.
+        if let Some(bos) = self.tokenizer.beginning_of_sequence()
+            && tokens.first() != Some(&bos)
+            && !prompt.parts.is_empty()
+        {
+            tokens.insert(0, bos);
+        }
+        Ok(tokens)
+    }
+
+    fn checked_adapters(
+        &self,
+        mut adapters: Vec<AdapterScale>,
+    ) -> Result<Vec<AdapterScale>, InvalidParameter> {
+        for adapter in &adapters {
+            if adapter.id.0 as usize >= self.adapters {
+                let loaded = self.adapters;
+                let reason = format!("names adapter {}, but {loaded} are loaded", adapter.id.0);
+                return Err(InvalidParameter::new("lora", reason));
+            }
+            if !adapter.scale.is_finite() || adapter.scale.abs() > 100.0 {
+                let reason = format!("has a scale that is no sensible number: {}", adapter.scale);
+                return Err(InvalidParameter::new("lora", reason));
+            }
+        }
+        adapters.sort_by_key(|adapter| adapter.id);
+        if adapters.windows(2).any(|pair| pair[0].id == pair[1].id) {
+            return Err(InvalidParameter::new("lora", "names an adapter twice"));
+        }
+        adapters.retain(|adapter| adapter.scale != 0.0);
+        Ok(adapters)
+    }
+}
+
+fn checked_stop(mut stop: Vec<String>) -> Result<Vec<String>, InvalidParameter> {
+    if stop.len() > STOP_TEXTS {
+        let reason = format!("may hold {STOP_TEXTS} texts, got {}", stop.len());
+        return Err(InvalidParameter::new("stop", reason));
+    }
+    if stop.iter().any(|text| text.len() > STOP_BYTES) {
+        let reason = format!("holds a text of more than {STOP_BYTES} bytes");
+        return Err(InvalidParameter::new("stop", reason));
+    }
+    // Clients send "" for "none"; met literally it would end every answer before it starts.
+    stop.retain(|text| !text.is_empty());
+    Ok(stop)
+}

@@ -1,0 +1,200 @@
+//! Every limit says what was too much, and costs nothing.
+
+use std::time::Duration;
+
+use shimmy_engine::stub::{Reply, StubConfig, session};
+use shimmy_engine::{
+    Constraint, EngineConfig, Event, FinishReason, GenerateError, GenerateRequest, Prompt,
+    SamplingParams, SubmitError,
+};
+
+use crate::{ask, gated, saying, whole};
+
+#[test]
+fn a_prompt_over_the_context_names_both_numbers() {
+    let stub = StubConfig {
+        cells: 100,
+        ..StubConfig::default()
+    };
+    let session = session(stub, EngineConfig::default());
+    let error = session
+        .generate(ask(&"x".repeat(100)))
+        .expect_err("too long");
+    assert_eq!(
+        error,
+        SubmitError::PromptTooLong {
+            got: 100,
+            limit: 100
+        }
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains("100 tokens") && text.contains("holds 100"),
+        "{text}"
+    );
+    assert_eq!(session.engine().status().occupied, 0);
+}
+
+#[test]
+fn a_prompt_longer_than_the_batch_is_computed_in_chunks() {
+    let stub = StubConfig {
+        batch: 8,
+        ..StubConfig::default()
+    };
+    let session = session(stub, EngineConfig::default());
+    let prompt = "a long prompt ".repeat(100);
+    let (text, finish) = whole(session.generate(ask(&prompt)).expect("taken"));
+    assert_eq!(text, prompt);
+    assert_eq!(finish.usage.prompt_tokens as usize, prompt.len());
+}
+
+#[test]
+fn an_answer_ends_with_length_where_the_context_ends() {
+    let stub = StubConfig {
+        reply: Reply::Mixed,
+        cells: 64,
+        ..StubConfig::default()
+    };
+    let session = session(stub, EngineConfig::default());
+    let request = GenerateRequest {
+        max_tokens: Some(u32::MAX),
+        ..ask("0123456789")
+    };
+    let (text, finish) = whole(session.generate(request).expect("taken"));
+    assert_eq!((text.len(), finish.reason), (54, FinishReason::Length));
+}
+
+#[test]
+fn when_the_cache_is_short_everyone_still_finishes_with_the_same_answer() {
+    let request = |n: usize| GenerateRequest {
+        max_tokens: Some(60),
+        ..ask(&"p".repeat(30 + n))
+    };
+    let alone: Vec<String> = (0..8)
+        .map(|n| whole(saying(Reply::Mixed).generate(request(n)).expect("taken")).0)
+        .collect();
+    // Room for about two of the eight.
+    let stub = StubConfig {
+        reply: Reply::Mixed,
+        cells: 200,
+        ..StubConfig::default()
+    };
+    let session = session(stub, EngineConfig::default());
+    let together: Vec<_> = (0..8)
+        .map(|n| session.generate(request(n)).expect("taken"))
+        .collect();
+    let together: Vec<String> = together.into_iter().map(|g| whole(g).0).collect();
+    assert_eq!(together, alone);
+}
+
+#[test]
+fn a_full_queue_refuses_at_once() {
+    let stub = StubConfig {
+        reply: Reply::Mixed,
+        sequences: 1,
+        ..StubConfig::default()
+    };
+    let (session, steps) = gated(
+        stub,
+        EngineConfig {
+            queue: 2,
+            ..EngineConfig::default()
+        },
+    );
+    let taken: Vec<_> = (0..3)
+        .map(|_| session.generate(ask("x")).expect("taken"))
+        .collect();
+    let error = session.generate(ask("x")).expect_err("full");
+    assert_eq!(error, SubmitError::QueueFull { limit: 2 });
+    drop((taken, steps));
+}
+
+#[test]
+fn a_request_that_waits_too_long_is_told_so() {
+    let stub = StubConfig {
+        reply: Reply::Mixed,
+        sequences: 1,
+        ..StubConfig::default()
+    };
+    let config = EngineConfig {
+        queue_timeout: Duration::ZERO,
+        ..EngineConfig::default()
+    };
+    let (session, steps) = gated(stub, config);
+    let mut first = session.generate(ask("first")).expect("taken");
+    steps.send(()).expect("the engine waits");
+    let running = matches!(first.next_blocking(), Some(Event::Text { .. }));
+    // With a patience of zero the first may be late itself when the machine is slow to wake; what
+    // matters is that whoever waits is told.
+    let mut late = session.generate(ask("late")).expect("taken");
+    drop(steps);
+    if running {
+        let expected = Event::Failed(GenerateError::QueueTimeout { seconds: 0 });
+        assert_eq!(late.next_blocking(), Some(expected));
+    }
+}
+
+#[test]
+fn parameters_out_of_bounds_are_refused_by_name() {
+    let session = saying(Reply::Echo);
+    let sampling = |change: fn(&mut SamplingParams)| {
+        let mut request = ask("x");
+        change(&mut request.sampling);
+        request
+    };
+    let cases: [(&str, GenerateRequest); 8] = [
+        ("temperature", sampling(|p| p.temperature = -1.0)),
+        ("temperature", sampling(|p| p.temperature = f32::NAN)),
+        ("top_p", sampling(|p| p.top_p = 1.5)),
+        ("min_p", sampling(|p| p.min_p = -0.1)),
+        ("repeat_penalty", sampling(|p| p.repeat_penalty = 0.0)),
+        (
+            "logit_bias",
+            sampling(|p| p.logit_bias = vec![(100_000, 1.0)]),
+        ),
+        (
+            "max_tokens",
+            GenerateRequest {
+                max_tokens: Some(0),
+                ..ask("x")
+            },
+        ),
+        (
+            "stop",
+            GenerateRequest {
+                stop: vec!["x".to_owned(); 100],
+                ..ask("x")
+            },
+        ),
+    ];
+    for (field, request) in cases {
+        match session.generate(request) {
+            Err(SubmitError::Invalid(invalid)) => assert_eq!(invalid.field, field),
+            other => panic!("{field}: {other:?}"),
+        }
+    }
+    assert_eq!(
+        session
+            .generate(GenerateRequest {
+                prompt: Prompt::default(),
+                ..ask("")
+            })
+            .err(),
+        Some(SubmitError::PromptEmpty)
+    );
+}
+
+#[test]
+fn a_constraint_that_cannot_be_honoured_is_refused_before_anything_runs() {
+    let session = saying(Reply::Echo);
+    let gbnf = Constraint::Grammar("root ::= \"a\"".to_owned());
+    let request = GenerateRequest {
+        constraint: Some(gbnf),
+        ..ask("x")
+    };
+    match session.generate(request) {
+        Err(SubmitError::Invalid(invalid)) => assert_eq!(invalid.field, "grammar"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(session.engine().status().occupied, 0);
+}

@@ -1,0 +1,240 @@
+//! The engine's [`Runner`] on llama.cpp: translates sequences, adapters and errors.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use shimmy_engine::{AdapterId, Batch, Runner, RunnerError, RunnerLimits, SequenceId};
+
+use crate::context::{AbortFlag, Context, ContextOptions};
+use crate::error::LlamaError;
+use crate::lora::Adapter;
+use crate::model::Model;
+
+/// How a runner is made.
+#[derive(Debug, Clone, Default)]
+pub struct RunnerOptions {
+    /// What its context can hold and how it computes; `embeddings` should stay off.
+    pub context: ContextOptions,
+    /// Adapters to load at the start, [`AdapterId`] 0 being the first.
+    pub adapters: Vec<PathBuf>,
+    /// Aborts what is being computed: a shutdown need not wait for a long prompt.
+    pub abort: AbortFlag,
+}
+
+/// Computes logits with llama.cpp. Belongs to the thread that made it.
+#[derive(Debug)]
+pub struct LlamaRunner {
+    /// None only after a [`reset`](Runner::reset) that failed.
+    context: Option<Context>,
+    /// By [`AdapterId`]; none where one was unloaded, so that no number gets a second meaning.
+    adapters: Vec<Option<Arc<Adapter>>>,
+    /// The adapters that the context applies.
+    active: Vec<(AdapterId, f32)>,
+    model: Arc<Model>,
+    options: ContextOptions,
+    abort: AbortFlag,
+    limits: RunnerLimits,
+}
+
+impl LlamaRunner {
+    /// Creates a runner with an empty cache, without a warm-up: the first batch pays for reading
+    /// weights that are still on disk. Blocks until adapters are read and the cache is cleared.
+    pub fn new(model: Arc<Model>, options: RunnerOptions) -> Result<Self, LlamaError> {
+        let RunnerOptions {
+            context: context_options,
+            adapters: paths,
+            abort,
+        } = options;
+        let cannot = |reason| LlamaError::CannotGenerate {
+            path: model.path().to_owned(),
+            reason,
+        };
+        if !model.has_decoder() {
+            return Err(cannot("it only has an encoder"));
+        }
+        if model.has_encoder() {
+            return Err(cannot(
+                "its encoder would have to read the prompt, which is not supported",
+            ));
+        }
+        if model.is_diffusion() {
+            return Err(cannot("it writes by diffusion, not token by token"));
+        }
+        // Before the context, whose graphs are sized by the adapters that the model has by then.
+        let adapters = paths
+            .iter()
+            .map(|path| Adapter::load(&model, path).map(Some))
+            .collect::<Result<Vec<_>, _>>()?;
+        let context = Context::new(Arc::clone(&model), &context_options, abort.clone())?;
+        if !context.has_memory() {
+            return Err(cannot("it only makes embeddings"));
+        }
+        let limits = RunnerLimits {
+            cells: context.cells(),
+            sequences: context.sequences(),
+            batch: context.max_rows(),
+            vocabulary: model.vocabulary(),
+            // A window's cache forgets what a cut would need again. Some cuts still work, see
+            // `truncate`, but none can be relied on.
+            can_truncate: !model.is_recurrent()
+                && !model.is_hybrid()
+                && model.sliding_window().is_none(),
+        };
+        Ok(Self {
+            context: Some(context),
+            adapters,
+            active: Vec::new(),
+            model,
+            options: context_options,
+            abort,
+            limits,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Loads one more adapter. Blocks until its file is read.
+    pub fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, LlamaError> {
+        let adapter = Adapter::load(&self.model, path)?;
+        self.adapters.push(Some(adapter));
+        // Nobody loads 2^32 adapters.
+        Ok(AdapterId(self.adapters.len() as u32 - 1))
+    }
+
+    /// Forgets an adapter; false if there is none of that number. Its memory is given back once
+    /// no batch applies it: if it is active now, at the next change of adapters.
+    pub fn unload_adapter(&mut self, id: AdapterId) -> bool {
+        self.adapters
+            .get_mut(id.0 as usize)
+            .and_then(Option::take)
+            .is_some()
+    }
+
+    fn adapter(&self, id: AdapterId) -> Option<&Arc<Adapter>> {
+        self.adapters.get(id.0 as usize)?.as_ref()
+    }
+
+    fn apply(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError> {
+        let mut chosen = Vec::with_capacity(adapters.len());
+        for &(id, scale) in adapters {
+            let Some(adapter) = self.adapter(id) else {
+                tracing::error!(
+                    adapter = id.0,
+                    "a batch asks for an adapter that is not loaded"
+                );
+                return Err(RunnerError::InvalidBatch);
+            };
+            chosen.push((Arc::clone(adapter), scale));
+        }
+        self.context
+            .as_mut()
+            .ok_or_else(no_context)?
+            .set_adapters(&chosen)
+            .map_err(|error| {
+                tracing::error!(%error, "the adapters of a batch cannot be applied");
+                RunnerError::InvalidBatch
+            })
+    }
+
+    fn positions(&self, sequence: SequenceId) -> Option<(u32, u32)> {
+        self.context.as_ref()?.positions(sequence.0)
+    }
+
+    /// Whether the cache still holds what the token at `length` sees, if the rest is cut off.
+    fn window_reaches(&self, first: u32, length: u32) -> bool {
+        self.model
+            .sliding_window()
+            .is_none_or(|window| first <= length.saturating_sub(window))
+    }
+}
+
+impl Runner for LlamaRunner {
+    fn limits(&self) -> RunnerLimits {
+        self.limits
+    }
+
+    fn decode(&mut self, batch: &Batch) -> Result<(), RunnerError> {
+        let context = self.context.as_mut().ok_or_else(no_context)?;
+        context.decode(batch.rows()).map_err(|error| {
+            tracing::debug!(%error, rows = batch.len(), "a batch was not computed");
+            error.into()
+        })
+    }
+
+    fn logits(&mut self, row: usize) -> Option<&mut [f32]> {
+        self.context.as_mut()?.logits(row)
+    }
+
+    /// Of a model that cannot truncate, `from` is copied as a whole, or up to where its window
+    /// still reaches; any other length leaves `to` empty.
+    fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32) {
+        if from == to {
+            self.truncate(from, length);
+            return;
+        }
+        let (whole, reaches) = match self.positions(from) {
+            Some((first, last)) => (length > last, self.window_reaches(first, length)),
+            None => (true, true),
+        };
+        let stateful = self.model.is_recurrent() || self.model.is_hybrid();
+        let Some(context) = &mut self.context else {
+            return;
+        };
+        if whole || (reaches && !stateful) {
+            context.copy(from.0, to.0, length);
+        } else {
+            tracing::error!(
+                length,
+                "a part of a sequence was to be copied that cannot be cut"
+            );
+            context.remove(to.0, 0);
+        }
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, length: u32) -> bool {
+        if length > 0
+            && let Some((first, last)) = self.positions(sequence)
+        {
+            if length > last {
+                return true;
+            }
+            if !self.window_reaches(first, length) {
+                return false;
+            }
+        }
+        // Without a context there is no cell to free.
+        self.context
+            .as_mut()
+            .is_none_or(|context| context.remove(sequence.0, length))
+    }
+
+    fn set_adapters(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError> {
+        // Called before every batch. A change makes llama.cpp lay out its graphs anew, which takes
+        // longer than a decode of a small model.
+        if self.active == adapters {
+            return Ok(());
+        }
+        self.apply(adapters)?;
+        self.active.clear();
+        self.active.extend_from_slice(adapters);
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<(), RunnerError> {
+        // First the old cache is freed: there may not be memory for two.
+        self.context = None;
+        let context = Context::new(Arc::clone(&self.model), &self.options, self.abort.clone())
+            .map_err(|error| RunnerError::Failed(error.to_string()))?;
+        self.context = Some(context);
+        // An adapter that was active may be unloaded by now; the next batch chooses anyway.
+        self.active.clear();
+        Ok(())
+    }
+}
+
+fn no_context() -> RunnerError {
+    RunnerError::Failed("there is no context, since a reset failed".to_owned())
+}

@@ -1,0 +1,269 @@
+//! Batches, sequences and the cache.
+
+use shimmy_engine::{Batch, Row, Runner, RunnerError, SequenceId, Token};
+use shimmy_llama::{
+    AbortFlag, Context, ContextOptions, DecodeError, InvalidBatch, LlamaRunner, RunnerOptions,
+};
+
+use crate::support::{A, B, Files, answer, bytes, generate, greedy, options, prefill, push};
+
+#[test]
+fn two_sequences_in_one_batch_say_what_each_says_alone() {
+    let files = Files::new();
+    let prompts = [bytes("the first prompt"), bytes("another, longer")];
+    let alone: Vec<Vec<Token>> = ["the first prompt", "another, longer"]
+        .map(|prompt| answer(&mut files.runner(), A, prompt))
+        .into();
+
+    let mut runner = files.runner();
+    let mut held = [prompts[0].len(), prompts[1].len()];
+    let mut batch = Batch::default();
+    let mut rows = [
+        push(&mut batch, A, 0, &prompts[0]),
+        push(&mut batch, B, 0, &prompts[1]),
+    ];
+    let mut together = vec![Vec::new(), Vec::new()];
+    for _ in 0..12 {
+        runner.decode(&batch).unwrap();
+        batch.clear();
+        for (index, sequence) in [A, B].into_iter().enumerate() {
+            let next = greedy(&mut runner, rows[index]);
+            together[index].push(next);
+            rows[index] = push(&mut batch, sequence, held[index], &[next]);
+            held[index] += 1;
+        }
+    }
+    assert_eq!(together, alone);
+}
+
+#[test]
+fn rows_of_two_sequences_may_alternate() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    let expected = prefill(&mut runner, A, 0, &bytes("abcd"));
+    let other = prefill(&mut runner, B, 0, &bytes("wxyz"));
+    runner.reset().unwrap();
+    let mut batch = Batch::default();
+    let mut last = [0, 0];
+    for (position, (a, b)) in "abcd".bytes().zip("wxyz".bytes()).enumerate() {
+        for (index, (sequence, byte)) in [(A, a), (B, b)].into_iter().enumerate() {
+            let (token, position) = (byte.into(), position as u32);
+            last[index] = batch.push(Row {
+                token,
+                position,
+                sequence,
+                output: position == 3,
+            });
+        }
+    }
+    runner.decode(&batch).unwrap();
+    assert_eq!(last.map(|row| greedy(&mut runner, row)), [expected, other]);
+}
+
+#[test]
+fn a_prompt_longer_than_a_batch_goes_in_chunks() {
+    let files = Files::new();
+    let prompt = bytes(&"a long story. ".repeat(12));
+    let mut small = files.runner();
+    let mut large = LlamaRunner::new(
+        files.model(),
+        RunnerOptions {
+            context: ContextOptions {
+                batch: 256,
+                micro_batch: 256,
+                ..options().context
+            },
+            ..options()
+        },
+    )
+    .unwrap();
+    assert_eq!(small.limits().batch, 32);
+    assert_eq!(
+        prefill(&mut small, A, 0, &prompt),
+        prefill(&mut large, A, 0, &prompt)
+    );
+}
+
+#[test]
+fn a_copied_prefix_continues_like_a_computed_one() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    let expected = answer(&mut runner, A, "shared prefix, own end");
+    runner.truncate(A, 0);
+
+    prefill(&mut runner, A, 0, &bytes("shared prefix, other"));
+    // What the target held before is forgotten.
+    prefill(&mut runner, B, 0, &bytes("something else"));
+    runner.copy(A, B, 15);
+    let next = prefill(&mut runner, B, 15, &bytes("own end"));
+    assert_eq!(generate(&mut runner, B, 22, next, 12), expected);
+}
+
+#[test]
+fn a_truncated_sequence_continues_like_a_computed_one() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    let expected = answer(&mut runner, A, "shared prefix, own end");
+    assert!(runner.truncate(A, 15));
+    assert!(
+        runner.truncate(A, 15),
+        "there is nothing to cut, so it can be cut"
+    );
+    let next = prefill(&mut runner, A, 15, &bytes("own end"));
+    assert_eq!(generate(&mut runner, A, 22, next, 12), expected);
+    assert!(runner.truncate(A, 0));
+    assert_eq!(answer(&mut runner, A, "shared prefix, own end"), expected);
+}
+
+#[test]
+fn sequences_that_do_not_exist_are_ignored() {
+    let mut runner = Files::new().runner();
+    prefill(&mut runner, A, 0, &bytes("here"));
+    let nowhere = SequenceId(4);
+    assert!(runner.truncate(nowhere, 0));
+    runner.copy(A, nowhere, 4);
+    runner.copy(nowhere, A, 4);
+    runner.copy(A, A, 2);
+    prefill(&mut runner, A, 2, &bytes("x"));
+}
+
+#[test]
+fn a_malformed_batch_is_refused_and_harms_nothing() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    let expected = answer(&mut runner, A, "unharmed");
+    runner.truncate(A, 0);
+    let next = prefill(&mut runner, A, 0, &bytes("unharmed"));
+
+    let row = |token, position, sequence| Row {
+        token,
+        position,
+        sequence: SequenceId(sequence),
+        output: true,
+    };
+    let malformed: [Vec<Row>; 6] = [
+        vec![],
+        (0..33).map(|position| row(1, position, 1)).collect(),
+        (0..5).map(|position| row(1, position, 1)).collect(),
+        vec![row(275, 0, 1)],
+        vec![row(1, 0, 4)],
+        // Position 8 is left out.
+        vec![row(1, 9, 0)],
+    ];
+    for rows in malformed {
+        let mut batch = Batch::default();
+        for &row in &rows {
+            batch.push(row);
+        }
+        assert_eq!(
+            runner.decode(&batch),
+            Err(RunnerError::InvalidBatch),
+            "{rows:?}"
+        );
+        assert!(
+            runner.logits(0).is_none(),
+            "there is no output after an error"
+        );
+    }
+    assert_eq!(generate(&mut runner, A, 8, next, 12), expected);
+}
+
+#[test]
+fn what_llama_refuses_comes_with_its_reason() {
+    let files = Files::new();
+    let mut context =
+        Context::new(files.model(), &options().context, AbortFlag::default()).unwrap();
+    let row = |position| Row {
+        token: 1,
+        position,
+        sequence: A,
+        output: true,
+    };
+    context.decode(&[row(0)]).unwrap();
+    match context.decode(&[row(2)]) {
+        Err(DecodeError::Invalid(InvalidBatch::Refused(reason))) => {
+            assert!(reason.contains("consecutive"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_full_cache_is_said_so_and_keeps_its_state() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    let prompt = bytes(&"x".repeat(240));
+    let next = prefill(&mut runner, A, 0, &prompt);
+    let expected = generate(&mut runner, A, 240, next, 12);
+    runner.truncate(A, 240);
+
+    let mut batch = Batch::default();
+    push(&mut batch, B, 0, &bytes("this is longer than 16 rows"));
+    assert_eq!(runner.decode(&batch), Err(RunnerError::CacheFull));
+    assert_eq!(generate(&mut runner, A, 240, next, 12), expected);
+    runner.truncate(A, 0);
+    runner.decode(&batch).unwrap();
+}
+
+#[test]
+fn logits_are_there_for_rows_with_output_only_and_can_be_changed() {
+    let mut runner = Files::new().runner();
+    let mut batch = Batch::default();
+    let a = push(&mut batch, A, 0, &bytes("ab"));
+    let b = push(&mut batch, B, 0, &bytes("cd"));
+    assert!(runner.logits(0).is_none());
+    runner.decode(&batch).unwrap();
+    assert!(runner.logits(0).is_none() && runner.logits(4).is_none());
+    let before = runner.logits(b).unwrap().to_vec();
+    assert_eq!(before.len(), runner.limits().vocabulary);
+    runner.logits(a).unwrap().fill(7.0);
+    assert_eq!(runner.logits(b).unwrap(), before);
+    assert!(runner.logits(a).unwrap().iter().all(|&logit| logit == 7.0));
+}
+
+#[test]
+fn an_abort_ends_the_computation_until_it_is_cleared() {
+    let files = Files::new();
+    let abort = AbortFlag::default();
+    let mut runner = LlamaRunner::new(
+        files.model(),
+        RunnerOptions {
+            abort: abort.clone(),
+            ..options()
+        },
+    )
+    .unwrap();
+    let expected = answer(&mut runner, A, "abort me");
+    abort.set();
+    let mut batch = Batch::default();
+    push(&mut batch, B, 0, &bytes("abort me"));
+    assert_eq!(runner.decode(&batch), Err(RunnerError::Aborted));
+    abort.clear();
+    runner.reset().unwrap();
+    assert_eq!(answer(&mut runner, B, "abort me"), expected);
+}
+
+#[test]
+fn embeddings_are_as_long_as_the_model_says() {
+    let files = Files::new();
+    let options = ContextOptions {
+        embeddings: true,
+        ..options().context
+    };
+    let mut context = Context::new(files.model(), &options, AbortFlag::default()).unwrap();
+    let row = |position| Row {
+        token: 1,
+        position,
+        sequence: A,
+        output: false,
+    };
+    context.decode(&[row(0), row(1)]).unwrap();
+    let length = context.model().embedding_length();
+    let embedding = context.embedding(1).unwrap();
+    assert_eq!(embedding.len(), length);
+    assert!(embedding.iter().any(|&value| value != 0.0));
+    assert!(
+        context.sequence_embedding(0).is_none(),
+        "a model for text does not pool"
+    );
+}

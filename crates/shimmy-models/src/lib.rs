@@ -1,0 +1,25 @@
+//! Model files: reading GGUF metadata, finding models and adapters in folders, naming them. Owns
+//! what is known about a file before an engine loads it; must not know llama.cpp, HTTP, or
+//! environment variables (the caller passes their values in).
+//!
+//! Everything in a model file is untrusted: no length in it is believed before it is checked
+//! against the file's size and a fixed limit.
+
+mod adapter;
+mod discovery;
+mod error;
+pub mod gguf;
+mod model;
+pub mod names;
+mod serial;
+mod shards;
+mod text;
+mod walk;
+
+pub use adapter::{AdapterFile, BaseMismatch};
+pub use discovery::{Discovery, RootSettings, Roots, Source, discover};
+pub use error::ModelError;
+pub use gguf::{GgufError, Metadata};
+pub use model::{ModelFile, Summary};
+pub use names::{NameError, resolve};
+pub use walk::{Problem, ProblemReason};

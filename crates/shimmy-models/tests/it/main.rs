@@ -1,0 +1,11 @@
+//! Tests on real folders. One binary for the whole crate; each module says what it covers.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in test functions only, not in their helpers"
+)]
+
+/// Which files of a folder are found, and which are refused.
+mod discovery;
+/// Single files that a user names.
+mod open;

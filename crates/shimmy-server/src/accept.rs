@@ -1,0 +1,232 @@
+//! The accept loop: connections with every limit on them, and an end that loses no answer.
+//!
+//! Written by hand because `axum::serve` sets no time limit on a request's header. It must not
+//! know what is served.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Guard;
+use crate::config::ServerConfig;
+use crate::pace::Paced;
+use crate::routes::router;
+use crate::state::AppState;
+
+/// Time for the last frames, the error that ends an answer among them, to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Wait after an accept that failed for want of descriptors or memory: trying again at once would
+/// only take the processor from those who could give some back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a server cannot be made of a listener.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Anyone on the network could use it.
+    #[error("{address} can be reached from other machines: set an API key, or bind to 127.0.0.1")]
+    Open {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The listener is not usable.
+    #[error("the listener is not usable: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A server that has its address and takes no connections yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    state: Arc<AppState>,
+}
+
+impl Server {
+    /// Takes a bound listener. Must be called inside a Tokio runtime.
+    ///
+    /// Fails for an address that other machines can reach when no API key is set.
+    pub fn bind(listener: std::net::TcpListener, state: AppState) -> Result<Self, BindError> {
+        let address = listener.local_addr()?;
+        if !address.ip().to_canonical().is_loopback() && state.config.api_key.is_none() {
+            return Err(BindError::Open { address });
+        }
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        Ok(Self {
+            listener,
+            address,
+            state: Arc::new(state),
+        })
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then drains.
+    ///
+    /// While draining, readiness says 503, new work is refused, idle connections are closed and
+    /// running answers go on, until they are done, the drain timeout has passed, or `force`
+    /// completes. What still runs then ends with its dialect's error frame. Probes are answered
+    /// to the very end, so that a load balancer sees the 503 and not a refused connection.
+    pub async fn serve(
+        self,
+        shutdown: impl Future<Output = ()> + Send,
+        force: impl Future<Output = ()> + Send,
+    ) {
+        let Self {
+            listener,
+            address,
+            state,
+        } = self;
+        let loopback = address.ip().to_canonical().is_loopback();
+        let acceptor = Acceptor {
+            listener,
+            router: router(Guard {
+                state: Arc::clone(&state),
+                loopback,
+            }),
+            places: Arc::new(Semaphore::new(state.config.max_connections)),
+            killed: CancellationToken::new(),
+            probes: TaskTracker::new(),
+            state,
+        };
+        let _kill_on_drop = acceptor.killed.clone().drop_guard();
+        tokio::select! {
+            () = acceptor.run() => {}
+            () = shutdown => {}
+        }
+        acceptor.state.draining.cancel();
+        tokio::select! {
+            () = acceptor.run() => {}
+            () = acceptor.drain(force) => {}
+        }
+    }
+}
+
+struct Acceptor {
+    listener: TcpListener,
+    router: Router,
+    places: Arc<Semaphore>,
+    /// Cancelled to drop the connections that are left.
+    killed: CancellationToken,
+    /// Connections taken while draining: nobody waits for them.
+    probes: TaskTracker,
+    state: Arc<AppState>,
+}
+
+impl Acceptor {
+    /// Takes connections for ever.
+    async fn run(&self) {
+        loop {
+            // A place first: without one, clients wait in the system's backlog and cost nothing.
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+                return;
+            };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) if is_of_one_connection(&error) => continue,
+                Err(error) => {
+                    tracing::error!(%error, "no connection could be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let connection = self.connection(stream);
+            let draining = self.state.is_draining();
+            let tasks = if draining {
+                &self.probes
+            } else {
+                &self.state.tasks
+            };
+            tasks.spawn(async move {
+                connection.await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Serves one connection to its end.
+    fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + use<> {
+        // Tokens are small packets that must not wait for one another. A socket that refuses the
+        // option still works.
+        let _ = stream.set_nodelay(true);
+        let config = &self.state.config;
+        let probe = self.state.is_draining();
+        let stream = TokioIo::new(Paced::new(stream, config.write_timeout));
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = builder(config, !probe)
+            .serve_connection(stream, service)
+            .with_upgrades();
+        let draining = self.state.draining.clone();
+        let killed = self.killed.clone();
+        async move {
+            let mut connection = std::pin::pin!(connection);
+            let mut told = probe;
+            loop {
+                tokio::select! {
+                    outcome = connection.as_mut() => {
+                        if let Err(error) = outcome {
+                            tracing::debug!(%error, "a connection ended with an error");
+                        }
+                        return;
+                    }
+                    () = draining.cancelled(), if !told => {
+                        told = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    () = killed.cancelled() => return,
+                }
+            }
+        }
+    }
+
+    /// Waits for what runs, then ends what is left.
+    async fn drain(&self, force: impl Future<Output = ()>) {
+        let tasks = &self.state.tasks;
+        tasks.close();
+        tracing::info!(connections = tasks.len(), "draining");
+        tokio::select! {
+            () = tasks.wait() => return,
+            () = tokio::time::sleep(self.state.config.drain_timeout) => {}
+            () = force => {}
+        }
+        tracing::warn!(connections = tasks.len(), "ending what still runs");
+        self.state.aborting.cancel();
+        // A client that takes nothing does not hold up the end.
+        let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
+        self.killed.cancel();
+    }
+}
+
+fn builder(config: &ServerConfig, keep_alive: bool) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_read_timeout)
+        .max_headers(config.max_headers)
+        .max_buf_size(config.connection_buffer)
+        .keep_alive(keep_alive);
+    builder
+}
+
+/// Whether an accept failed because of the one connection it was about to return.
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}

@@ -1,0 +1,254 @@
+//! The one error of the HTTP layer, and the one place that gives it a status.
+//!
+//! A handler returns an [`ApiError`] and does not know how its dialect spells errors: the body is
+//! written by [`render`], the outermost layer, which picks the dialect by the path. So a failure
+//! has the right shape wherever it happens: in a check, a parser, a handler or a fallback.
+//! The text of an error is public; what is not goes to the log where the error is made.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use shimmy_chat::TemplateError;
+use shimmy_engine::{GenerateError, InvalidParameter, SubmitError};
+
+use crate::state::LoadError;
+use crate::{native, openai};
+
+/// Tells the official SDKs, which repeat every status from 500 up by themselves, not to.
+static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Seconds after which a client whose request found a full queue may come again.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// What went wrong, as far as a status and a code tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorKind {
+    /// A field is wrong or asks for what cannot be done.
+    BadRequest,
+    /// Prompt and answer do not fit the context.
+    ContextLength,
+    /// The token is wrong or absent.
+    Unauthorized,
+    /// `Host` or `Origin` is foreign.
+    Forbidden,
+    /// No such route or resource.
+    NotFound,
+    /// No such model.
+    ModelNotFound,
+    /// The route has other methods.
+    MethodNotAllowed,
+    /// The body did not come in time.
+    RequestTimeout,
+    /// The body is too big.
+    TooLarge,
+    /// The body is not JSON.
+    UnsupportedMediaType,
+    /// As many requests wait as may.
+    QueueFull,
+    /// The model's memory is taken by others, or its turn did not come; later it may be free.
+    Busy,
+    /// The server is shutting down or the engine has stopped.
+    Unavailable,
+    /// The backend cannot load the model. It would fail again.
+    LoadFailed,
+    /// The backend cannot generate. It would fail again.
+    GenerationFailed,
+    /// A fault of ours.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The status: this is the only match from errors to statuses.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            ErrorKind::BadRequest | ErrorKind::ContextLength => StatusCode::BAD_REQUEST,
+            ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
+            ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+            ErrorKind::NotFound | ErrorKind::ModelNotFound => StatusCode::NOT_FOUND,
+            ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ErrorKind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ErrorKind::QueueFull => StatusCode::TOO_MANY_REQUESTS,
+            ErrorKind::Busy | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::LoadFailed | ErrorKind::GenerationFailed => StatusCode::BAD_GATEWAY,
+            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    fn is_transient(self) -> bool {
+        matches!(
+            self,
+            ErrorKind::QueueFull | ErrorKind::Busy | ErrorKind::Unavailable
+        )
+    }
+}
+
+/// A failed request, in words that its sender may read.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub(crate) kind: ErrorKind,
+    pub(crate) message: String,
+    /// The field that is wrong, by its name on the wire.
+    pub(crate) param: Option<String>,
+    /// Facts beside the message, for the dialects that have room for them.
+    pub(crate) details: Vec<(&'static str, Value)>,
+}
+
+impl ApiError {
+    /// An error of this kind; `message` is public.
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            param: None,
+            details: Vec::new(),
+        }
+    }
+
+    /// A complaint about one field; `reason` continues the sentence that starts with its name.
+    pub(crate) fn field(field: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        let field = field.into();
+        let mut error = Self::new(ErrorKind::BadRequest, format!("`{field}` {reason}"));
+        error.param = Some(field);
+        error
+    }
+
+    /// The server is going away.
+    pub(crate) fn shutting_down() -> Self {
+        Self::new(ErrorKind::Unavailable, "the server is shutting down")
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.details.push((name, value.into()));
+        self
+    }
+}
+
+impl From<LoadError> for ApiError {
+    fn from(error: LoadError) -> Self {
+        let message = error.to_string();
+        match error {
+            LoadError::NotFound { suggestions, .. } => {
+                // The text itself is part of the contract; the names go beside it.
+                let mut error =
+                    Self::new(ErrorKind::ModelNotFound, message).with("suggestions", suggestions);
+                error.param = Some("model".to_owned());
+                error
+            }
+            LoadError::Ambiguous { candidates, .. } => {
+                let message = format!("{message}: it may be {}", candidates.join(", "));
+                let mut error =
+                    Self::new(ErrorKind::BadRequest, message).with("candidates", candidates);
+                error.param = Some("model".to_owned());
+                error
+            }
+            LoadError::NoModel { hint } => {
+                Self::new(ErrorKind::ModelNotFound, format!("{message}: {hint}"))
+            }
+            LoadError::NoDefault { names } => {
+                let message = format!("{message}: name one of {}", names.join(", "));
+                let mut error = Self::new(ErrorKind::BadRequest, message).with("models", names);
+                error.param = Some("model".to_owned());
+                error
+            }
+            LoadError::Failed { name, .. } => {
+                Self::new(ErrorKind::LoadFailed, message).with("model", name)
+            }
+            LoadError::Busy { name } => Self::new(ErrorKind::Busy, message).with("model", name),
+        }
+    }
+}
+
+impl From<InvalidParameter> for ApiError {
+    fn from(error: InvalidParameter) -> Self {
+        Self::field(error.field, error.reason)
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        let message = error.to_string();
+        match error {
+            SubmitError::QueueFull { limit } => {
+                Self::new(ErrorKind::QueueFull, message).with("queue", limit)
+            }
+            SubmitError::PromptTooLong { got, limit } => {
+                Self::new(ErrorKind::ContextLength, message)
+                    .with("prompt_tokens", got)
+                    .with("context_length", limit)
+            }
+            SubmitError::PromptEmpty => Self::field("prompt", "is empty"),
+            SubmitError::Invalid(invalid) => invalid.into(),
+            SubmitError::Tokenize(_) => Self::new(ErrorKind::BadRequest, message),
+            SubmitError::ShuttingDown => Self::new(ErrorKind::Unavailable, message),
+        }
+    }
+}
+
+impl From<GenerateError> for ApiError {
+    fn from(error: GenerateError) -> Self {
+        let message = error.to_string();
+        let kind = match error {
+            GenerateError::Backend(_) | GenerateError::Constraint(_) => ErrorKind::GenerationFailed,
+            GenerateError::CacheExhausted { .. } => ErrorKind::ContextLength,
+            GenerateError::QueueTimeout { .. } => ErrorKind::Busy,
+            GenerateError::EngineStopped => ErrorKind::Unavailable,
+        };
+        Self::new(kind, message)
+    }
+}
+
+impl From<TemplateError> for ApiError {
+    fn from(error: TemplateError) -> Self {
+        let mut api = Self::new(ErrorKind::BadRequest, error.to_string());
+        if matches!(error, TemplateError::ReservedKwarg(_)) {
+            api.param = Some("chat_template_kwargs".to_owned());
+        }
+        api
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// Status and headers; the body is left to [`render`].
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status().into_response();
+        let headers = response.headers_mut();
+        match self.kind {
+            ErrorKind::Unauthorized => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            kind if kind.is_transient() => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            }
+            kind if kind.status().is_server_error() => {
+                headers.insert(SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
+            }
+            _ => {}
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the body of a failed response in the dialect of its path.
+pub(crate) fn render(path: &str, mut response: Response) -> Response {
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else {
+        return response;
+    };
+    if error.kind.status().is_server_error() {
+        tracing::warn!(path = ?path, status = error.kind.status().as_u16(), error = ?error.message, "request failed");
+    }
+    let body = if path == "/v1" || path.starts_with("/v1/") {
+        openai::error::body(&error)
+    } else {
+        native::error::body(&error)
+    };
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.map(|_| Body::from(body.to_string()))
+}

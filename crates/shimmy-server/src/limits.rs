@@ -1,0 +1,233 @@
+//! What a body may be: JSON by its content type, of bounded size and depth, in bounded time.
+//!
+//! It must not know any dialect. A dialect reads the checked body into its own types, into
+//! several where that is convenient: each takes the fields it knows and leaves the others alone.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::config::ServerConfig;
+use crate::error::{ApiError, ErrorKind};
+use crate::state::AppState;
+
+/// Longest complaint of the parser that is passed on: it quotes what it met.
+const COMPLAINT_CHARS: usize = 300;
+
+/// A request's body that has passed the checks, ready to be read.
+#[derive(Debug, Clone)]
+pub(crate) struct JsonBody(Bytes);
+
+impl FromRequest<Arc<AppState>> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(
+        request: Request,
+        state: &Arc<AppState>,
+    ) -> Result<Self, Self::Rejection> {
+        check_content_type(request.headers())?;
+        let bytes = read_body(request.into_body(), &state.config).await?;
+        Self::check(bytes, &state.config)
+    }
+}
+
+impl JsonBody {
+    /// Checks the depth of what was read elsewhere: a WebSocket's message.
+    pub(crate) fn check(bytes: Bytes, config: &ServerConfig) -> Result<Self, ApiError> {
+        if depth(&bytes) > config.max_json_depth {
+            let limit = config.max_json_depth;
+            let message = format!("the JSON nests deeper than {limit} levels");
+            return Err(ApiError::new(ErrorKind::BadRequest, message));
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Reads the fields of `T`; others are ignored. A complaint names the field.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        match Json::<T>::from_bytes(&self.0) {
+            Ok(Json(value)) => Ok(value),
+            Err(rejection) => {
+                // The source is the parser's own words, "path: complaint"; the rejection only
+                // puts a preamble before them.
+                let words = std::error::Error::source(&rejection)
+                    .map_or_else(|| rejection.body_text(), ToString::to_string);
+                Err(complaint(&words))
+            }
+        }
+    }
+}
+
+/// The rest of a path, percent-decoded.
+#[derive(Debug)]
+pub(crate) struct RestOfPath(pub(crate) String);
+
+impl FromRequestParts<Arc<AppState>> for RestOfPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &Arc<AppState>,
+    ) -> Result<Self, Self::Rejection> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(rest)) => Ok(Self(rest)),
+            Err(_) => Err(ApiError::new(
+                ErrorKind::BadRequest,
+                "the path is not UTF-8",
+            )),
+        }
+    }
+}
+
+/// JSON or nothing. Also for routes that read no body: a form can be sent by any web page.
+pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let essence = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let essence = essence.to_ascii_lowercase();
+    // What a form or `text/plain` can carry, any web page may send without asking first.
+    if essence == "application/json" || essence.ends_with("+json") {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ErrorKind::UnsupportedMediaType,
+        "the body must be JSON: send `Content-Type: application/json`",
+    ))
+}
+
+async fn read_body(body: Body, config: &ServerConfig) -> Result<Bytes, ApiError> {
+    let limit = config.max_body;
+    let too_large = || {
+        let message = format!("the body is larger than {limit} bytes");
+        ApiError::new(ErrorKind::TooLarge, message)
+    };
+    // The declared length settles it before a byte is read.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let read = Limited::new(body, limit).collect();
+    match tokio::time::timeout(config.body_read_timeout, read).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(ApiError::new(
+            ErrorKind::BadRequest,
+            format!("the body cannot be read: {error}"),
+        )),
+        Err(_) => Err(ApiError::new(
+            ErrorKind::RequestTimeout,
+            "the body did not come in time",
+        )),
+    }
+}
+
+/// How deep arrays and objects nest. Needs no valid JSON: nothing can be deeper than its brackets.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'"' => return,
+            _ => {}
+        }
+    }
+}
+
+/// The parser's "path: complaint at line 1 column 2" as an error that names the field.
+fn complaint(words: &str) -> ApiError {
+    let mut words: String = words.chars().take(COMPLAINT_CHARS).collect();
+    let Some((path, reason)) = words.split_once(": ") else {
+        words.insert_str(0, "the body is not valid JSON: ");
+        return ApiError::new(ErrorKind::BadRequest, words);
+    };
+    let reason = reason
+        .rsplit_once(" at line ")
+        .map_or(reason, |(reason, _)| reason);
+    let is_path = !path.contains(' ') && path != ".";
+    // A field that is absent or there twice is named in the complaint about what should hold it.
+    let named = reason
+        .strip_prefix("missing field `")
+        .or_else(|| reason.strip_prefix("duplicate field `"))
+        .and_then(|rest| rest.split_once('`'));
+    let field = match (is_path, named) {
+        (true, Some((field, _))) => format!("{path}.{field}"),
+        (true, None) => path.to_owned(),
+        (false, Some((field, _))) => field.to_owned(),
+        (false, None) => {
+            return ApiError::new(
+                ErrorKind::BadRequest,
+                format!("the body is wrong: {reason}"),
+            );
+        }
+    };
+    if reason.starts_with("missing") {
+        return ApiError::field(field, "is required");
+    }
+    ApiError::field(field, format_args!("is wrong: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        assert_eq!(depth(b"1"), 0);
+        assert_eq!(depth(br#"{"a":[1,{"b":[]}]}"#), 4);
+        assert_eq!(depth(br#"["[[[[\"[[[\\",[]]"#), 2);
+        assert_eq!(depth(&[b'['; 3000]), 3000);
+        assert_eq!(depth(b"]]]]["), 1);
+        assert_eq!(depth(br#""\"#), 0);
+    }
+
+    #[test]
+    fn complaints_name_the_field() {
+        let field = |words| complaint(words).param;
+        assert_eq!(
+            field("top_p: invalid type: x at line 1 column 2").as_deref(),
+            Some("top_p")
+        );
+        assert_eq!(field("a[0].b: invalid type: x").as_deref(), Some("a[0].b"));
+        assert_eq!(
+            field("a[0]: missing field `role` at line 1").as_deref(),
+            Some("a[0].role")
+        );
+        assert_eq!(
+            field(".: missing field `messages`").as_deref(),
+            Some("messages")
+        );
+        assert_eq!(
+            field("missing field `messages` at line 1").as_deref(),
+            Some("messages")
+        );
+        assert_eq!(field("expected value at line 1 column 1"), None);
+    }
+}

@@ -1,0 +1,52 @@
+//! How OpenAI's dialects spell errors: four keys, always all of them.
+
+use serde_json::{Value, json};
+
+use crate::error::{ApiError, ErrorKind};
+
+/// The body of a failed response, and of a stream's error frame.
+pub(crate) fn body(error: &ApiError) -> Value {
+    // Where names were suggested, the message is the only place this dialect has for them.
+    let names = error
+        .details
+        .iter()
+        .find(|(name, _)| *name == "suggestions");
+    let names: Vec<&str> = names
+        .and_then(|(_, names)| names.as_array())
+        .map(|names| names.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    let message = if names.is_empty() {
+        error.message.clone()
+    } else {
+        format!("{}; did you mean {}?", error.message, names.join(", "))
+    };
+    json!({ "error": {
+        "message": message,
+        "type": kind(error.kind),
+        "param": error.param,
+        "code": code(error.kind),
+    }})
+}
+
+fn kind(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Unauthorized => "authentication_error",
+        ErrorKind::Forbidden => "permission_error",
+        ErrorKind::QueueFull => "rate_limit_error",
+        kind if kind.status().is_server_error() => "server_error",
+        _ => "invalid_request_error",
+    }
+}
+
+/// The codes that clients look for; the rest is told by status and message.
+fn code(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::ContextLength => Some("context_length_exceeded"),
+        ErrorKind::ModelNotFound => Some("model_not_found"),
+        ErrorKind::Unauthorized => Some("invalid_api_key"),
+        ErrorKind::QueueFull => Some("queue_full"),
+        ErrorKind::LoadFailed => Some("load_failed"),
+        ErrorKind::GenerationFailed => Some("generation_failed"),
+        _ => None,
+    }
+}

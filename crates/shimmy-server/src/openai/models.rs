@@ -1,0 +1,97 @@
+//! `GET /v1/models` and `/v1/models/{id}`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use crate::answer::check_model_name;
+use crate::error::ApiError;
+use crate::limits::RestOfPath;
+use crate::state::{AppState, LoadError, ModelInfo};
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ModelList {
+    object: &'static str,
+    data: Vec<Model>,
+}
+
+/// A model, with what clients probe for beside the vendor's four keys.
+#[derive(Debug, Serialize)]
+pub(crate) struct Model {
+    id: String,
+    object: &'static str,
+    /// When its file was last changed; 0 where that is not known.
+    created: i64,
+    owned_by: &'static str,
+    context_length: Option<u32>,
+    meta: Meta,
+    capabilities: Vec<&'static str>,
+}
+
+/// llama-server's facts about the file.
+#[derive(Debug, Serialize)]
+struct Meta {
+    n_ctx_train: Option<u32>,
+    n_params: Option<u64>,
+    size: u64,
+    architecture: String,
+    quantization: Option<String>,
+    loaded: bool,
+}
+
+impl From<ModelInfo> for Model {
+    fn from(info: ModelInfo) -> Self {
+        Self {
+            id: info.name,
+            object: "model",
+            created: info.modified.map_or(0, jiff::Timestamp::as_second),
+            owned_by: "shimmy",
+            context_length: info.context_length,
+            meta: Meta {
+                n_ctx_train: info.context_length,
+                n_params: info.parameter_count,
+                size: info.size_bytes,
+                architecture: info.model_type,
+                quantization: info.quantization,
+                loaded: info.loaded,
+            },
+            capabilities: if info.chat {
+                vec!["completion", "chat"]
+            } else {
+                vec!["completion"]
+            },
+        }
+    }
+}
+
+/// `GET /v1/models`: those that can be loaded, as far as is known.
+pub(crate) async fn list(State(state): State<Arc<AppState>>) -> Json<ModelList> {
+    let models = state
+        .loader
+        .list()
+        .into_iter()
+        .filter(|model| model.problem.is_none());
+    Json(ModelList {
+        object: "list",
+        data: models.map(Model::from).collect(),
+    })
+}
+
+/// `GET /v1/models/{id}`; ids hold slashes.
+pub(crate) async fn one(
+    State(state): State<Arc<AppState>>,
+    RestOfPath(name): RestOfPath,
+) -> Result<Json<Model>, ApiError> {
+    // A trailing slash is another path, not another spelling of this one.
+    if name.ends_with('/') {
+        return Err(LoadError::NotFound {
+            name,
+            suggestions: Vec::new(),
+        }
+        .into());
+    }
+    check_model_name(&name)?;
+    Ok(Json(state.loader.status(&name)?.info.into()))
+}

@@ -1,0 +1,279 @@
+//! What every handler shares: the loader, the limits, and whether the server is draining.
+//!
+//! It owns the seam to whatever knows models ([`Loader`]); it must not know where models come
+//! from, which backend computes them, or any dialect.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use shimmy_chat::{ChatTemplate, Message, RenderRequest, TemplateError};
+use shimmy_engine::{AdapterId, AdapterScale, EngineStatus, Prompt, SamplingParams, Session};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::ServerConfig;
+
+/// A model that is ready to answer.
+pub struct LoadedModel {
+    /// The name it is listed and answered under.
+    pub name: String,
+    /// Its tokenizer and its engine.
+    pub session: Session,
+    /// How its messages become a prompt.
+    pub template: ChatTemplate,
+    /// What is known of it.
+    pub info: ModelInfo,
+    /// How tokens are chosen where a request does not say.
+    pub default_sampling: SamplingParams,
+    /// Which adapters apply where a request does not say.
+    pub default_adapters: Vec<AdapterScale>,
+    /// The adapters loaded into its engine.
+    pub adapters: Vec<AdapterInfo>,
+    /// How long it took to load.
+    pub load_time: Duration,
+}
+
+impl LoadedModel {
+    /// The prompt for a text that is no conversation: one user message, after the system's if there
+    /// is one, where the model has a chat template, and the text itself where it has none.
+    pub fn lone_prompt(&self, system: Option<&str>, text: &str) -> Result<Prompt, TemplateError> {
+        if !self.template.is_chat_model() {
+            let system = system.map_or_else(String::new, |system| format!("{system}\n\n"));
+            return Ok(Prompt::marked(format!("{system}{text}")));
+        }
+        let system = system.map(|system| Message::new("system", system));
+        let messages: Vec<Message> = system
+            .into_iter()
+            .chain([Message::new("user", text)])
+            .collect();
+        self.template.render(&RenderRequest {
+            messages: &messages,
+            add_generation_prompt: true,
+            tools: None,
+            kwargs: &serde_json::Map::new(),
+        })
+    }
+}
+
+impl fmt::Debug for LoadedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedModel")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An adapter loaded into a model's engine.
+#[derive(Debug, Clone)]
+pub struct AdapterInfo {
+    /// Its place in the engine.
+    pub id: AdapterId,
+    /// The name a request may use for it.
+    pub name: String,
+    /// Its file. Never shown to clients.
+    pub path: PathBuf,
+}
+
+/// What is known of a model before it is loaded, as `/api/models` shows it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ModelInfo {
+    /// The name requests use.
+    pub name: String,
+    /// Bytes of all its files.
+    pub size_bytes: u64,
+    /// Its architecture, as the file calls it: `llama`, `qwen3`, …
+    pub model_type: String,
+    /// Number of weights.
+    pub parameter_count: Option<u64>,
+    /// How the weights are stored: `Q4_K_M`, …
+    pub quantization: Option<String>,
+    /// Tokens of context it was trained with.
+    pub context_length: Option<u32>,
+    /// Which of the known places it was found in.
+    pub source: String,
+    /// When its file was last changed.
+    pub modified: Option<jiff::Timestamp>,
+    /// Whether it is in memory now.
+    pub loaded: bool,
+    /// Whether it has a chat template, as far as is known without loading it.
+    pub chat: bool,
+    /// Why it cannot be loaded, if that is known already: a missing shard, a broken header.
+    pub problem: Option<String>,
+}
+
+/// How one model is doing, as `/api/models/{name}/status` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelStatus {
+    /// What is known of the file.
+    #[serde(flatten)]
+    pub info: ModelInfo,
+    /// The engine, while the model is loaded.
+    pub engine: Option<EngineReport>,
+}
+
+/// A running engine in numbers.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct EngineReport {
+    /// Whether it takes requests.
+    pub alive: bool,
+    /// Requests being computed.
+    pub running: usize,
+    /// Requests waiting for their turn.
+    pub waiting: usize,
+    /// Cells of the KV cache in use.
+    pub kv_cells_used: usize,
+    /// Cells of the KV cache in all.
+    pub kv_cells: usize,
+    /// Tokens that one request may hold.
+    pub context: usize,
+    /// How long the model took to load, in milliseconds.
+    pub load_ms: u64,
+}
+
+impl EngineReport {
+    /// A glance at the engine behind a loaded model.
+    pub fn of(model: &LoadedModel) -> Self {
+        let engine = model.session.engine();
+        let EngineStatus {
+            alive,
+            running,
+            occupied,
+            cells_used,
+            cells,
+            ..
+        } = engine.status();
+        Self {
+            alive,
+            running,
+            waiting: occupied.saturating_sub(running),
+            kv_cells_used: cells_used,
+            kv_cells: cells,
+            context: engine.context(),
+            load_ms: u64::try_from(model.load_time.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Why there is no model to answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// No model has that name.
+    #[error("model '{name}' not found")]
+    NotFound {
+        /// The name asked for.
+        name: String,
+        /// Names that are close to it, best first.
+        suggestions: Vec<String>,
+    },
+    /// Several models fit the name.
+    #[error("model '{name}' is ambiguous")]
+    Ambiguous {
+        /// The name asked for.
+        name: String,
+        /// Those that fit.
+        candidates: Vec<String>,
+    },
+    /// There is no model at all.
+    #[error("no model is installed")]
+    NoModel {
+        /// How to get one.
+        hint: String,
+    },
+    /// No name was given, and there is no base model and more than one candidate.
+    #[error("no model was named and there is no default one")]
+    NoDefault {
+        /// The models there are.
+        names: Vec<String>,
+    },
+    /// The backend cannot load it.
+    #[error("load failed: {reason}")]
+    Failed {
+        /// The model.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is no room for it while the models in memory are at work.
+    #[error("no memory is free for model '{name}' while others are in use")]
+    Busy {
+        /// The model.
+        name: String,
+    },
+}
+
+/// Whatever knows models: finds them, loads them, forgets them.
+pub trait Loader: Send + Sync {
+    /// Every model known now, by name. Does not block.
+    fn list(&self) -> Vec<ModelInfo>;
+
+    /// Looks for models again. Blocks on the file system.
+    fn discover(&self) -> Vec<ModelInfo>;
+
+    /// The named model, or the default one, loading it if need be. Requests for a model that is
+    /// being loaded wait for that same load; dropping the future does not abort it.
+    fn load<'a>(
+        &'a self,
+        name: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Arc<LoadedModel>, LoadError>>;
+
+    /// Takes a model out of memory; false when it was not loaded.
+    fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, LoadError>>;
+
+    /// How a model is doing.
+    fn status(&self, name: &str) -> Result<ModelStatus, LoadError>;
+
+    /// Facts about the machine and the build for `/diag`: an object. Never secrets or paths.
+    fn diagnostics(&self) -> serde_json::Value;
+}
+
+/// What every handler shares.
+pub struct AppState {
+    pub(crate) loader: Arc<dyn Loader>,
+    pub(crate) config: ServerConfig,
+    pub(crate) started: Instant,
+    /// Cancelled when shutdown begins: readiness turns 503 and no new work is taken.
+    pub(crate) draining: CancellationToken,
+    /// Cancelled when the time to drain is over: every running answer ends with an error.
+    pub(crate) aborting: CancellationToken,
+    /// What draining waits for: connections, upgraded ones too.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AppState {
+    /// The state of a server that starts now.
+    pub fn new(loader: Arc<dyn Loader>, config: ServerConfig) -> Self {
+        Self {
+            loader,
+            config,
+            started: Instant::now(),
+            draining: CancellationToken::new(),
+            aborting: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Whether shutdown has begun.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// How many models there are, and how many of them are loaded.
+    pub(crate) fn model_counts(&self) -> BTreeMap<&'static str, usize> {
+        let models = self.loader.list();
+        let loaded = models.iter().filter(|model| model.loaded).count();
+        BTreeMap::from([("total", models.len()), ("loaded", loaded)])
+    }
+}

@@ -1,0 +1,46 @@
+//! Tiny models and adapters of the Llama architecture with random weights. Owns their shapes and
+//! the keys that llama.cpp asks for; must not know the layout of a GGUF file.
+
+mod adapter;
+mod model;
+mod vocabulary;
+
+pub use adapter::Adapter;
+pub use model::{CHATML_TEMPLATE, Model};
+pub use vocabulary::{BOS, END_OF_TEXT, EOS, IM_END, IM_START, MERGES, VOCABULARY_SIZE};
+
+/// The sizes that a model and its adapters must agree on.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    embedding: u64,
+    feed_forward: u64,
+    layers: u64,
+    heads: u64,
+    key_value_heads: u64,
+}
+
+impl Shape {
+    const TINY: Self = Self {
+        embedding: 64,
+        feed_forward: 128,
+        layers: 2,
+        heads: 4,
+        key_value_heads: 2,
+    };
+
+    /// Like the tiny one, but wider: nothing made for one fits the other.
+    const OTHER: Self = Self {
+        embedding: 96,
+        feed_forward: 192,
+        ..Self::TINY
+    };
+
+    const fn head(&self) -> u64 {
+        self.embedding / self.heads
+    }
+
+    /// The width of the keys, and of the values, of all key-value heads together.
+    const fn key_value(&self) -> u64 {
+        self.head() * self.key_value_heads
+    }
+}

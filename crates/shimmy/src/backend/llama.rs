@@ -1,0 +1,75 @@
+//! llama.cpp as an engine.
+
+use std::sync::Arc;
+
+use shimmy_engine::{Session, Tokenizer, spawn};
+use shimmy_llama::{
+    ContextOptions, DeviceKind, LlamaError, LlamaRunner, LlamaTokenizer, LoadOptions, Model,
+    RunnerOptions, cpu_features, llama_version,
+};
+use shimmy_models::ModelFile;
+
+use super::{Device, OpenOptions};
+
+/// A failure to start an engine: llama.cpp's, or the system's refusal of a thread.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Llama(#[from] LlamaError),
+    #[error("no thread for the engine: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+pub(super) fn open(model: &ModelFile, options: &OpenOptions) -> Result<Session, String> {
+    open_session(model, options).map_err(|error| error.to_string())
+}
+
+fn open_session(file: &ModelFile, options: &OpenOptions) -> Result<Session, OpenError> {
+    let load = LoadOptions { gpu_layers: options.gpu_layers, ..LoadOptions::default() };
+    let model = Model::load(&file.path, &load)?;
+    let tokenizer: Arc<dyn Tokenizer> = Arc::new(LlamaTokenizer::new(Arc::clone(&model))?);
+    let runner = RunnerOptions {
+        context: ContextOptions {
+            cells: Some(options.cells(Some(u64::from(model.context_length())))),
+            sequences: options.parallel,
+            threads: options.threads,
+            ..ContextOptions::default()
+        },
+        adapters: options.adapters.clone(),
+        ..RunnerOptions::default()
+    };
+    // Linux shows 15 characters of a thread's name; the model's are the telling ones.
+    let name = format!("engine {}", file.name);
+    let engine =
+        spawn::<_, OpenError, _>(&name, options.engine.clone(), Arc::clone(&tokenizer), move || {
+            Ok(LlamaRunner::new(model, runner)?)
+        })?;
+    Ok(Session::new(tokenizer, engine, options.adapters.len()))
+}
+
+pub(super) fn about() -> serde_json::Value {
+    serde_json::json!({
+        "name": "llama.cpp",
+        "version": llama_version(),
+        "cpu_features": cpu_features(),
+    })
+}
+
+pub(super) fn devices() -> Vec<Device> {
+    shimmy_llama::devices()
+        .into_iter()
+        .map(|device| Device {
+            name: device.name,
+            description: device.description,
+            kind: match device.kind {
+                DeviceKind::Cpu => "cpu",
+                DeviceKind::Gpu => "gpu",
+                DeviceKind::IntegratedGpu => "integrated_gpu",
+                DeviceKind::Accelerator => "accelerator",
+                DeviceKind::Other => "other",
+            },
+            memory_total_bytes: device.memory_total as u64,
+            memory_free_bytes: device.memory_free as u64,
+        })
+        .collect()
+}

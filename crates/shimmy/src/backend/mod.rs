@@ -1,0 +1,111 @@
+//! The engines that are compiled in: the one place that knows the features `llama` and `stub`.
+
+#[cfg(feature = "llama")]
+mod llama;
+#[cfg(feature = "stub")]
+mod stub;
+
+use std::path::PathBuf;
+
+use shimmy_engine::{EngineConfig, Session};
+use shimmy_models::ModelFile;
+
+/// How a model is to be run.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenOptions {
+    /// Tokens of context; none means the model's own, up to [`DEFAULT_CONTEXT`].
+    pub(crate) context: Option<u32>,
+    /// Requests computed together.
+    pub(crate) parallel: u32,
+    /// Threads that compute; none means one per physical core.
+    pub(crate) threads: Option<u32>,
+    /// Layers on the GPU; none means all.
+    pub(crate) gpu_layers: Option<u32>,
+    /// Adapter files to load with the model.
+    pub(crate) adapters: Vec<PathBuf>,
+    /// The engine's own limits.
+    pub(crate) engine: EngineConfig,
+}
+
+/// Context that a model gets when nobody asks for another: what agents' prompts need, and no more
+/// memory than a laptop has.
+pub(crate) const DEFAULT_CONTEXT: u32 = 16_384;
+
+impl OpenOptions {
+    /// Cells of the KV cache for a model trained with this context.
+    fn cells(&self, trained: Option<u64>) -> u32 {
+        let trained = trained.and_then(|n| u32::try_from(n).ok()).filter(|&n| n > 0);
+        self.context.unwrap_or_else(|| trained.unwrap_or(4096).min(DEFAULT_CONTEXT))
+    }
+}
+
+/// A compute device that an engine sees.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct Device {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// `cpu`, `gpu`, `integrated_gpu` or `accelerator`.
+    pub(crate) kind: &'static str,
+    pub(crate) memory_total_bytes: u64,
+    pub(crate) memory_free_bytes: u64,
+}
+
+/// The name of the model that the deterministic engine answers for.
+pub(crate) const STUB_MODEL: &str = "stub";
+
+/// Whether there is a deterministic engine in this build.
+pub(crate) const HAS_STUB: bool = cfg!(feature = "stub");
+
+/// Loads a model file. Blocks; the reason of a failure is fit for users.
+#[cfg(feature = "llama")]
+pub(crate) fn open(model: &ModelFile, options: &OpenOptions) -> Result<Session, String> {
+    llama::open(model, options)
+}
+
+/// As above, in a build that cannot.
+#[cfg(not(feature = "llama"))]
+pub(crate) fn open(model: &ModelFile, _: &OpenOptions) -> Result<Session, String> {
+    let name = &model.name;
+    Err(format!("this build of shimmy has no engine for {name}: build it with `--features llama`"))
+}
+
+/// The deterministic model, in a build that has it.
+#[cfg(feature = "stub")]
+pub(crate) fn open_stub(options: &OpenOptions) -> Result<Session, String> {
+    Ok(stub::open(options))
+}
+
+/// As above, in a build that has none.
+#[cfg(not(feature = "stub"))]
+pub(crate) fn open_stub(_: &OpenOptions) -> Result<Session, String> {
+    Err("this build of shimmy has no stub engine".to_owned())
+}
+
+/// The engines, with their versions.
+pub(crate) fn engines() -> Vec<serde_json::Value> {
+    vec![
+        #[cfg(feature = "llama")]
+        llama::about(),
+        #[cfg(feature = "stub")]
+        serde_json::json!({ "name": "stub" }),
+    ]
+}
+
+/// The devices that the engines see.
+pub(crate) fn devices() -> Vec<Device> {
+    #[cfg(feature = "llama")]
+    return llama::devices();
+    #[cfg(not(feature = "llama"))]
+    Vec::new()
+}
+
+/// The GPU backends this build was made with.
+pub(crate) fn gpu_backends() -> Vec<&'static str> {
+    let all = [
+        ("cuda", cfg!(feature = "cuda")),
+        ("metal", cfg!(feature = "metal")),
+        ("vulkan", cfg!(feature = "vulkan")),
+        ("rocm", cfg!(feature = "rocm")),
+    ];
+    all.into_iter().filter(|(_, compiled)| *compiled).map(|(name, _)| name).collect()
+}

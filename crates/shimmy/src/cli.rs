@@ -1,0 +1,211 @@
+//! The command line's types, as clap reads them. What they mean is checked in `config`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Run GGUF models locally, behind the APIs that clients already speak.
+#[derive(Debug, Parser)]
+#[command(name = "shimmy", version, about, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Log more: -v what happens, -vv everything, the backend's own lines included.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve models over HTTP, SSE and WebSocket.
+    Serve(ServeArgs),
+    /// List the models that are there.
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Look for models again and say where, and what was found to be wrong.
+    Discover(ListArgs),
+    /// Load a model and say whether it works. Exits with 2 when it does not.
+    Probe(ProbeArgs),
+    /// Answer one prompt, streamed to standard output.
+    Generate(Box<GenerateArgs>),
+    /// Measure prefill and decode speed.
+    Bench(BenchArgs),
+    /// Say which compute devices this build can use, and which it sees.
+    GpuInfo(JsonArgs),
+}
+
+/// Where models are.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ModelArgs {
+    /// The base model: a GGUF file, or the first of its shards.
+    #[arg(long, value_name = "FILE", env = "SHIMMY_BASE_GGUF")]
+    pub(crate) model_path: Option<PathBuf>,
+    /// LoRA adapters of the base model, separated by `;`, each optionally as FILE=SCALE.
+    #[arg(long = "lora", value_name = "FILE[=SCALE]", env = "SHIMMY_LORA_GGUF", value_delimiter = ';')]
+    pub(crate) lora: Vec<String>,
+    /// Folders to look for models in, separated by `;` or `:`.
+    #[arg(long, value_name = "DIRS", env = "SHIMMY_MODEL_PATHS")]
+    pub(crate) model_dirs: Option<String>,
+}
+
+/// How a model is run.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EngineArgs {
+    /// Tokens of context, shared by the requests that run together [default: the model's, at most
+    /// 16384].
+    #[arg(long, value_name = "TOKENS", env = "SHIMMY_CTX", value_parser = clap::value_parser!(u32).range(16..=16_777_216))]
+    pub(crate) ctx: Option<u32>,
+    /// Requests computed together; more wait.
+    #[arg(long, value_name = "N", env = "SHIMMY_PARALLEL", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) parallel: u32,
+    /// Threads that compute [default: one per physical core].
+    #[arg(long, value_name = "N", env = "SHIMMY_THREADS", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: Option<u32>,
+    /// Layers to put on the GPU, where this build has one [default: all that it can].
+    #[arg(long, value_name = "N", env = "SHIMMY_GPU_LAYERS")]
+    pub(crate) gpu_layers: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The address to listen on: HOST:PORT, or `auto` for the first free port from 11435 on.
+    #[arg(long, value_name = "ADDRESS", env = "SHIMMY_BIND_ADDRESS", default_value = "auto")]
+    pub(crate) bind: String,
+    /// The token that every request must carry, as a bearer or in `x-api-key`. Best given by the
+    /// environment, where other users' process lists do not show it.
+    #[arg(long, value_name = "TOKEN", env = "SHIMMY_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+    /// A file that holds the token.
+    #[arg(long, value_name = "FILE", env = "SHIMMY_API_KEY_FILE", conflicts_with = "api_key")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Origins of web pages that may call, separated by commas.
+    #[arg(long, value_name = "ORIGIN", env = "SHIMMY_CORS_ORIGIN", value_delimiter = ',')]
+    pub(crate) cors_origin: Vec<String>,
+    /// Host names to be served under beside the loopback ones, separated by commas.
+    #[arg(long, value_name = "NAME", env = "SHIMMY_ALLOWED_HOSTS", value_delimiter = ',')]
+    pub(crate) allowed_host: Vec<String>,
+    /// Requests that may wait for their turn; more get 429.
+    #[arg(long, value_name = "N", env = "SHIMMY_QUEUE", default_value_t = 64)]
+    pub(crate) queue: u32,
+    /// Seconds that running answers get to finish on shutdown.
+    #[arg(long, value_name = "SECONDS", env = "SHIMMY_DRAIN_TIMEOUT", default_value_t = 30)]
+    pub(crate) drain_timeout: u64,
+    #[command(flatten)]
+    pub(crate) models: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) models: ModelArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// The model [default: the base model, or the only one there is].
+    pub(crate) name: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) models: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// The model [default: the base model, or the only one there is].
+    #[arg(value_name = "NAME")]
+    pub(crate) positional_name: Option<String>,
+    /// The model, by name.
+    #[arg(long, value_name = "NAME", conflicts_with = "positional_name")]
+    pub(crate) name: Option<String>,
+    /// The prompt; `-`, or leaving it out, reads standard input.
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) prompt: Option<String>,
+    /// What the model is told before the prompt.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Give the prompt to the model as it is, without its chat template.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Tokens of the answer at most [default: what the context leaves].
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    /// End the answer before this text; may be given several times.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) stop: Vec<String>,
+    /// Make the answer JSON that fits the schema in this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+    /// Print one JSON object with the text, usage and timings instead of streaming.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) models: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Args)]
+pub(crate) struct SamplingArgs {
+    /// Randomness; 0 always takes the likeliest token.
+    #[arg(short = 't', long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    /// Only the K likeliest tokens; 0 takes all.
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<u32>,
+    /// Only the likeliest tokens that together have this probability.
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f32>,
+    /// Only tokens at least P times as likely as the likeliest.
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f32>,
+    /// How much tokens that were seen are held back; 1 not at all.
+    #[arg(long, value_name = "X")]
+    pub(crate) repeat_penalty: Option<f32>,
+    /// The same seed gives the same answer.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The model [default: the base model, or the only one there is].
+    pub(crate) name: Option<String>,
+    /// Prompt sizes to measure, in tokens, separated by commas.
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "128,512")]
+    pub(crate) prompt: Vec<u32>,
+    /// Tokens to decode, per answer.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) decode: u32,
+    /// Answers to run together, separated by commas.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,4")]
+    pub(crate) concurrency: Vec<u32>,
+    /// Times to repeat each measurement.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) models: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}

@@ -1,0 +1,41 @@
+//! `shimmy discover`: where models were looked for, what was found, and what is wrong with it.
+
+use serde_json::json;
+use shimmy_server::Loader;
+
+use super::list::models_table;
+use super::{print, print_json};
+use crate::cli::ListArgs;
+use crate::config::ModelConfig;
+use crate::failure::Failure;
+use crate::loader::LocalLoader;
+
+pub(super) fn run(args: ListArgs) -> Result<(), Failure> {
+    let loader = LocalLoader::without_engine(ModelConfig::new(args.models)?);
+    let models = loader.discover();
+    let (roots, adapters, problems) = (loader.roots(), loader.adapters(), loader.problems());
+    if args.json {
+        return print_json(&json!({
+            "discovered": models.len(),
+            "models": models,
+            "adapters": adapters,
+            "problems": problems,
+            "searched": roots,
+        }));
+    }
+    let mut text = String::from("Searched:\n");
+    for root in roots {
+        text.push_str(&format!("  {root}\n"));
+    }
+    text.push_str(&format!("\nModels: {}\n", models.len()));
+    if !models.is_empty() {
+        text.push_str(&models_table(&models));
+    }
+    for (title, lines) in [("Adapters", adapters), ("Problems", problems)] {
+        if !lines.is_empty() {
+            text.push_str(&format!("\n{title}: {}\n", lines.len()));
+            lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+        }
+    }
+    print(&text)
+}

@@ -1,0 +1,149 @@
+//! One file per subcommand. Answers and JSON go to standard output, everything else to standard
+//! error.
+
+mod bench;
+mod discover;
+mod generate;
+mod gpu_info;
+mod list;
+mod probe;
+mod serve;
+
+use std::io::Write;
+
+use shimmy_server::{LoadError, LoadedModel, Loader};
+
+use crate::cli::{Command, EngineArgs, ModelArgs};
+use crate::config::{self, ModelConfig};
+use crate::failure::Failure;
+use crate::loader::LocalLoader;
+
+/// Runs a subcommand to its end.
+pub(crate) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::List(args) => list::run(args),
+        Command::Discover(args) => discover::run(args),
+        Command::Probe(args) => probe::run(args),
+        Command::Generate(args) => generate::run(*args),
+        Command::Bench(args) => bench::run(args),
+        Command::GpuInfo(args) => gpu_info::run(&args),
+    }
+}
+
+/// Loads the model that a command names, on this thread.
+fn load(
+    name: Option<&str>,
+    models: ModelArgs,
+    engine: &EngineArgs,
+) -> Result<std::sync::Arc<LoadedModel>, Failure> {
+    let models = ModelConfig::new(models)?;
+    let options = config::open_options(engine, &models, 1024);
+    let loader = LocalLoader::new(models, options);
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let name = name.filter(|name| *name != "default");
+    // Inside the runtime from the first call on: loading starts a task.
+    runtime.block_on(async { loader.load(name).await }).map_err(load_failure)
+}
+
+/// A model that cannot be had, in the words of the command line.
+fn load_failure(error: LoadError) -> Failure {
+    let hint = match &error {
+        LoadError::NotFound { suggestions, .. } if suggestions.is_empty() => {
+            Some("`shimmy list` shows the models that are there".to_owned())
+        }
+        LoadError::NotFound { suggestions, .. } => {
+            Some(format!("did you mean {}?", suggestions.join(", ")))
+        }
+        LoadError::Ambiguous { candidates, .. } => {
+            Some(format!("it fits {}", candidates.join(", ")))
+        }
+        LoadError::NoDefault { names } => Some(format!("name one of {}", names.join(", "))),
+        LoadError::NoModel { hint } => Some(hint.clone()),
+        LoadError::Failed { .. } | LoadError::Busy { .. } => None,
+    };
+    let failure = match &error {
+        LoadError::Failed { name, reason } => {
+            Failure::new(format_args!("cannot load {name}: {reason}"))
+        }
+        _ => Failure::new(&error),
+    };
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Writes to standard output; a reader that went away is an error like any other here, and
+/// `Failure` makes it a success.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Writes a value as indented JSON.
+fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+    print(&format!("{value:#}\n"))
+}
+
+/// Bytes for people: `98.4 MB`.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// Numbers of weights for people: `135M`, `1.5B`.
+fn parameters(count: u64) -> String {
+    match count {
+        0..1_000_000 => format!("{}K", count / 1000),
+        1_000_000..1_000_000_000 => format!("{}M", (count + 500_000) / 1_000_000),
+        _ => format!("{:.1}B", count as f64 / 1e9),
+    }
+}
+
+/// Columns of text, as wide as they must be.
+fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|title| title.len()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> =
+            cells.zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        format!("{}\n", padded.join("  ").trim_end())
+    };
+    let mut text = line(&mut header.iter().copied());
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_for_people() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(98_362_432), "98.4 MB");
+        assert_eq!(parameters(134_515_008), "135M");
+        assert_eq!(parameters(1_540_000_000), "1.5B");
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["ü".to_owned(), "1".to_owned()], vec!["long".to_owned(), "2".to_owned()]];
+        assert_eq!(table(&["A", "B"], &rows), "A     B\nü     1\nlong  2\n");
+    }
+}

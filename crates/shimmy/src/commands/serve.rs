@@ -1,0 +1,83 @@
+//! `shimmy serve`: listens first, loads then, drains at the end.
+
+#![expect(clippy::print_stderr, reason = "people and scripts read the address here")]
+
+use std::sync::Arc;
+
+use shimmy_server::{AppState, Loader, Server};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::ServeArgs;
+use crate::config::{self, ModelConfig};
+use crate::failure::Failure;
+use crate::loader::LocalLoader;
+
+pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
+    let server = config::server(&args)?;
+    let listener = config::bind(&args, server.api_key.is_some())?;
+    let address = listener.local_addr()?;
+    let models = ModelConfig::new(args.models)?;
+    let preload = models.base.is_some();
+    let options = config::open_options(&args.engine, &models, args.queue);
+    let loader = Arc::new(LocalLoader::new(models, options));
+
+    // Two threads carry the bytes of every stream; the computing ones are the engine's own, and
+    // more here would only compete with them.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let state = AppState::new(Arc::clone(&loader) as Arc<dyn Loader>, server);
+        let (shutdown, force) = signals()?;
+        eprintln!("shimmy {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
+        if preload {
+            tokio::spawn(load_base(Arc::clone(&loader)));
+        } else {
+            // Finding the models that there are takes disk time that no request should wait for.
+            tokio::task::spawn_blocking({
+                let loader = Arc::clone(&loader);
+                move || loader.discover().len()
+            });
+        }
+        Server::bind(listener, state)?.serve(shutdown, force).await;
+        Ok(())
+    });
+    loader.shutdown();
+    // A load that is still under way is not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Loads the base model so that the first request finds it ready.
+async fn load_base(loader: Arc<LocalLoader>) {
+    match loader.load(None).await {
+        Ok(model) => tracing::info!(
+            model = model.name,
+            load_ms = model.load_time.as_millis() as u64,
+            "ready"
+        ),
+        Err(error) => tracing::error!("the base model cannot be loaded: {error}"),
+    }
+}
+
+/// Two futures: the first signal to end, and the second.
+fn signals() -> std::io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (first, on_first) = tokio::sync::oneshot::channel();
+    let (second, on_second) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        for stage in [first, second] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            // The server may have ended by itself in the meantime.
+            let _ = stage.send(());
+        }
+    });
+    let wait = |stage: tokio::sync::oneshot::Receiver<()>| async {
+        // The sender lives as long as the runtime.
+        let _ = stage.await;
+    };
+    Ok((wait(on_first), wait(on_second)))
+}

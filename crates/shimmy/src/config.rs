@@ -1,0 +1,164 @@
+//! Flags and environment, checked and made into what the parts of the program take.
+//!
+//! Clap has already put flags before environment before defaults.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shimmy_engine::{EngineConfig, SamplingParams};
+use shimmy_server::{Secret, ServerConfig};
+
+use crate::backend::OpenOptions;
+use crate::cli::{EngineArgs, ModelArgs, SamplingArgs, ServeArgs};
+use crate::failure::Failure;
+
+/// The port that clients look for first, and the last one that `auto` tries before any.
+const FIRST_PORT: u16 = 11435;
+const LAST_PORT: u16 = 11535;
+
+/// An adapter to load, and how strongly it applies when a request does not say.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Lora {
+    pub(crate) path: PathBuf,
+    pub(crate) scale: f32,
+}
+
+/// Where models come from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ModelConfig {
+    pub(crate) base: Option<PathBuf>,
+    pub(crate) loras: Vec<Lora>,
+    pub(crate) dirs: Option<String>,
+}
+
+impl ModelConfig {
+    pub(crate) fn new(args: ModelArgs) -> Result<Self, Failure> {
+        let loras =
+            args.lora.iter().filter(|text| !text.is_empty()).map(|text| parse_lora(text));
+        let loras: Vec<Lora> = loras.collect::<Result<_, _>>()?;
+        if !loras.is_empty() && args.model_path.is_none() {
+            return Err(Failure::usage("an adapter needs its base model")
+                .hint("name it with --model-path FILE or SHIMMY_BASE_GGUF"));
+        }
+        let base = args.model_path.filter(|path| !path.as_os_str().is_empty());
+        Ok(Self { base, loras, dirs: args.model_dirs })
+    }
+}
+
+fn parse_lora(text: &str) -> Result<Lora, Failure> {
+    let Some((path, scale)) = text.rsplit_once('=') else {
+        return Ok(Lora { path: text.into(), scale: 1.0 });
+    };
+    match scale.parse::<f32>() {
+        Ok(scale) if scale.is_finite() => Ok(Lora { path: path.into(), scale }),
+        _ => Err(Failure::usage(format!("the scale of adapter {path} is no number: {scale:?}"))),
+    }
+}
+
+/// How engines run.
+pub(crate) fn open_options(args: &EngineArgs, models: &ModelConfig, queue: u32) -> OpenOptions {
+    OpenOptions {
+        context: args.ctx,
+        parallel: args.parallel,
+        threads: args.threads,
+        gpu_layers: args.gpu_layers,
+        adapters: models.loras.iter().map(|lora| lora.path.clone()).collect(),
+        engine: EngineConfig { queue: queue as usize, ..EngineConfig::default() },
+    }
+}
+
+/// How tokens are chosen, starting from a model's own defaults.
+pub(crate) fn sampling(args: &SamplingArgs, defaults: &SamplingParams) -> SamplingParams {
+    SamplingParams {
+        temperature: args.temperature.unwrap_or(defaults.temperature),
+        top_k: args.top_k.unwrap_or(defaults.top_k),
+        top_p: args.top_p.unwrap_or(defaults.top_p),
+        min_p: args.min_p.unwrap_or(defaults.min_p),
+        repeat_penalty: args.repeat_penalty.unwrap_or(defaults.repeat_penalty),
+        seed: args.seed.or(defaults.seed),
+        ..defaults.clone()
+    }
+}
+
+/// The server's limits and secrets.
+pub(crate) fn server(args: &ServeArgs) -> Result<ServerConfig, Failure> {
+    Ok(ServerConfig {
+        api_key: api_key(args)?,
+        allowed_hosts: args.allowed_host.clone(),
+        cors_origins: args.cors_origin.clone(),
+        drain_timeout: Duration::from_secs(args.drain_timeout),
+        ..ServerConfig::default()
+    })
+}
+
+fn api_key(args: &ServeArgs) -> Result<Option<Secret>, Failure> {
+    let text = match (&args.api_key, &args.api_key_file) {
+        (Some(key), _) => key.clone(),
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .map_err(|error| {
+                Failure::usage(format!("cannot read the API key from {}: {error}", path.display()))
+            })?
+            .trim_end_matches(['\r', '\n'])
+            .to_owned(),
+        (None, None) => return Ok(None),
+    };
+    Secret::new(&text).map(Some).map_err(|error| {
+        Failure::usage(error).hint("unset SHIMMY_API_KEY to serve without a token on loopback")
+    })
+}
+
+/// Opens the address that `--bind` asks for.
+pub(crate) fn bind(args: &ServeArgs, has_key: bool) -> Result<TcpListener, Failure> {
+    if args.bind == "auto" || args.bind.is_empty() {
+        return bind_auto();
+    }
+    let addresses: Vec<SocketAddr> = args
+        .bind
+        .to_socket_addrs()
+        .map_err(|error| {
+            Failure::usage(format!("{:?} is no address to listen on: {error}", args.bind))
+                .hint("write it as HOST:PORT, for example 127.0.0.1:11435, or auto")
+        })?
+        .collect();
+    if !has_key && addresses.iter().any(|address| !address.ip().is_loopback()) {
+        return Err(Failure::usage(format!(
+            "{} can be reached from other machines, and no token is set",
+            args.bind
+        ))
+        .hint("set SHIMMY_API_KEY, or listen on 127.0.0.1"));
+    }
+    TcpListener::bind(addresses.as_slice()).map_err(|error| {
+        Failure::new(format!("cannot listen on {}: {error}", args.bind))
+            .hint("another program may have the port; --bind auto takes the next free one")
+    })
+}
+
+fn bind_auto() -> Result<TcpListener, Failure> {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    for port in (FIRST_PORT..=LAST_PORT).chain([0]) {
+        match TcpListener::bind((loopback, port)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) => {
+                return Err(Failure::new(format!("cannot listen on {loopback}:{port}: {error}")));
+            }
+        }
+    }
+    Err(Failure::new(format!("no port of {loopback} is free")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_may_carry_its_scale() {
+        let lora = |text| parse_lora(text).ok();
+        let is = |path: &str, scale| Some(Lora { path: path.into(), scale });
+        assert_eq!(lora("a.gguf"), is("a.gguf", 1.0));
+        assert_eq!(lora("dir/a.gguf=0.5"), is("dir/a.gguf", 0.5));
+        assert_eq!(lora("a.gguf=much"), None);
+        assert_eq!(lora("a.gguf=nan"), None);
+    }
+}

@@ -1,0 +1,22 @@
+//! The `shimmy` binary: parses, logs, dispatches, and turns the outcome into an exit code.
+
+mod backend;
+mod cli;
+mod commands;
+mod config;
+mod failure;
+mod loader;
+mod logging;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    logging::init(cli.verbose);
+    match commands::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,76 @@
+//! The other commands: what they print, and with which exit code.
+
+use serde_json::Value;
+use shimmy_testkit::{broken, tiny};
+
+use crate::support::{run, text, tiny_folder};
+
+#[test]
+fn list_shows_models_and_neither_adapters_nor_debris() {
+    let (folder, _) = tiny_folder();
+    let here = folder.path();
+    tiny::Model::new().write_shards(here, "Split_Model", 3).expect("written");
+    tiny::Adapter::new().write(&here.join("adapter.gguf")).expect("written");
+    std::fs::write(here.join("broken.gguf"), broken::not_gguf()).expect("written");
+    let outcome = run(here, &["list", "--model-dirs", text(here), "--json"]);
+    let listed: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let names: Vec<&str> = listed["models"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|model| model["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(names, ["split-model", "tiny"]);
+
+    let outcome = run(here, &["ls", "--model-dirs", text(here)]);
+    assert!(outcome.stdout.starts_with("NAME"), "{outcome:?}");
+    let outcome = run(here, &["discover", "--model-dirs", text(here)]);
+    assert!(outcome.stdout.contains("Adapters: 1"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("Problems: 1"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("broken.gguf"), "{}", outcome.stdout);
+}
+
+#[test]
+fn an_empty_machine_is_told_where_to_put_models() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for args in [&["list"][..], &["generate", "--prompt", "hi"]] {
+        let outcome = run(folder.path(), args);
+        assert_eq!(outcome.code, Some(1));
+        assert!(outcome.stderr.contains("hint: put a .gguf file"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn probe_says_whether_a_model_works() {
+    let (folder, model) = tiny_folder();
+    let good = run(folder.path(), &["probe", "--model-path", text(&model)]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert!(good.stdout.contains("tiny: works"), "{}", good.stdout);
+    std::fs::write(&model, broken::not_gguf()).expect("written");
+    let bad = run(folder.path(), &["probe", "--model-path", text(&model)]);
+    assert_eq!(bad.code, Some(2), "{bad:?}");
+}
+
+#[test]
+fn bench_measures_prefill_and_decode() {
+    let (folder, model) = tiny_folder();
+    let args = ["bench", "--prompt", "32", "--decode", "8", "--concurrency", "1,2", "--repeat", "1"];
+    let args: Vec<&str> =
+        args.into_iter().chain(["--json", "--model-path", text(&model)]).collect();
+    let outcome = run(folder.path(), &args);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let report: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let results = report["results"].as_array().expect("a list");
+    assert_eq!(results.len(), 3);
+    assert!(results.iter().all(|result| result["median"].as_f64().expect("a number") > 0.0));
+}
+
+#[test]
+fn gpu_info_names_the_devices() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let outcome = run(folder.path(), &["gpu-info", "--json"]);
+    let report: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    assert_eq!(report["engines"][0]["name"], "llama.cpp");
+    let devices = report["devices"].as_array().expect("a list");
+    assert!(devices.iter().any(|device| device["kind"] == "cpu"), "{report}");
+}

