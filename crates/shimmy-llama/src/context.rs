@@ -52,6 +52,9 @@ pub struct Context {
     memory: sys::llama_memory_t,
     bounds: Bounds,
     cells: usize,
+    /// Two facts of the model that decide where a sequence can be cut.
+    keeps_state: bool,
+    window: Option<u32>,
     columns: Columns,
     /// The adapters in use; held because llama.cpp keeps their pointers.
     adapters: Vec<(Arc<Adapter>, f32)>,
@@ -114,6 +117,8 @@ impl Context {
             memory,
             bounds,
             cells: cells as usize,
+            keeps_state: model.keeps_state(),
+            window: model.sliding_window(),
             columns: Columns::default(),
             adapters: Vec::new(),
             _abort: abort,
@@ -260,30 +265,55 @@ impl Context {
     }
 
     /// Makes `to`, which forgets what it held, share the first `length` tokens of `from`. Free of
-    /// charge: only the cells' owners change. A recurrent state is always copied as a whole.
-    pub fn copy(&mut self, from: u32, to: u32, length: u32) {
+    /// charge: only the cells' owners change.
+    ///
+    /// False when the memory cannot be cut there; then `to` is empty. As a whole it always can be
+    /// copied.
+    pub fn copy(&mut self, from: u32, to: u32, length: u32) -> bool {
         if from == to {
-            return;
+            return self.remove(from, length);
         }
         let (Some(source), Some(target)) = (self.sequence(from), self.sequence(to)) else {
-            return;
+            return false;
         };
         self.remove(to, 0);
-        let length = i32::try_from(length).unwrap_or(i32::MAX);
-        // SAFETY: the memory, null or not, is the context's; both sequences are in range, and the
-        // target holds no cell, which llama.cpp asserts.
-        unsafe { sys::llama_memory_seq_cp(self.memory, source, target, 0, length) };
+        let Some((first, last)) = self.positions(from) else {
+            return true;
+        };
+        // No end means all, the only end that some memories take.
+        let end = match i32::try_from(length) {
+            Ok(end) if length <= last => end,
+            _ => -1,
+        };
+        if end >= 0 && (self.keeps_state || !self.window_reaches(first, length)) {
+            return false;
+        }
+        // SAFETY: the memory, null or not, is the context's; both sequences are in range, the
+        // target holds no cell, and a memory that asserts that all is copied gets no end.
+        unsafe { sys::llama_memory_seq_cp(self.memory, source, target, 0, end) };
+        true
     }
 
     /// Removes the tokens of a sequence from position `start` on; false when the memory cannot
     /// be cut there. From 0 on it always can.
     pub fn remove(&mut self, sequence: u32, start: u32) -> bool {
-        let (Some(id), Ok(start)) = (self.sequence(sequence), i32::try_from(start)) else {
+        let (Some(id), Ok(from)) = (self.sequence(sequence), i32::try_from(start)) else {
             // There is nothing to remove.
             return true;
         };
+        if start > 0
+            && let Some((first, last)) = self.positions(sequence)
+        {
+            if start > last {
+                return true;
+            }
+            // llama.cpp would cut, and compute nonsense from there.
+            if !self.window_reaches(first, start) {
+                return false;
+            }
+        }
         // SAFETY: the memory, null or not, is the context's, and the sequence is in range.
-        unsafe { sys::llama_memory_seq_rm(self.memory, id, start, -1) }
+        unsafe { sys::llama_memory_seq_rm(self.memory, id, from, -1) }
     }
 
     /// The first and the last position that the memory holds of a sequence, and all between them;
@@ -298,6 +328,13 @@ impl Context {
             )
         };
         Some((u32::try_from(first).ok()?, u32::try_from(last).ok()?))
+    }
+
+    /// Whether the cache, which holds a sequence from `first` on, still has all that the token at
+    /// `length` sees.
+    fn window_reaches(&self, first: u32, length: u32) -> bool {
+        self.window
+            .is_none_or(|window| first <= length.saturating_sub(window))
     }
 
     /// A sequence's number as llama.cpp takes it, if there is such a sequence.

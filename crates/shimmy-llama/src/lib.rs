@@ -21,7 +21,7 @@
 //! | --- | --- | --- |
 //! | `llama_decode` | more rows than `n_batch`, or than `n_ubatch` without causal attention; more outputs than `n_outputs_max` | `batch::Bounds` |
 //! | `llama_init_from_model` | `n_outputs_max < n_seq_max` | `ContextOptions::resolve` |
-//! | `llama_memory_seq_*` | a sequence out of range; a copy onto a sequence that holds the cell | `Context::{copy, remove}` |
+//! | `llama_memory_seq_*` | a sequence out of range; a copy onto a sequence that holds the cell; a part of a compressed cache | `Context::{copy, remove}` |
 //! | `llama_get_logits_ith` | a row without output (where llama.cpp is built with assertions) | `Context::logits` |
 //! | `llama_tokenize` | a model without a vocabulary; invalid UTF-8 | `LlamaTokenizer::new`, `&str` |
 //! | `llama_token_to_piece`, `llama_vocab_get_*` | a token out of range | `LlamaTokenizer` |

@@ -264,6 +264,22 @@ impl Model {
         unsafe { sys::llama_model_is_hybrid(self.raw()) }
     }
 
+    /// Whether its cache of a sequence can be cut or shared at any position.
+    ///
+    /// Not where a state cannot be taken back, nor where a window has forgotten what a cut would
+    /// need. DeepSeek 4 compresses its cache and reports neither; copying a part of it would end
+    /// the process.
+    pub fn can_cut(&self) -> bool {
+        !self.keeps_state() && self.sliding_window().is_none()
+    }
+
+    /// Whether its cache of a sequence can only be copied as a whole, window or not.
+    pub(crate) fn keeps_state(&self) -> bool {
+        self.is_recurrent()
+            || self.is_hybrid()
+            || matches!(self.architecture().as_deref(), Some("deepseek4" | "dflash"))
+    }
+
     /// Whether it computes whole texts by diffusion instead of token by token.
     pub fn is_diffusion(&self) -> bool {
         // SAFETY: as in `context_length`.

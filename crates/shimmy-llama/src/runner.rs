@@ -76,9 +76,7 @@ impl LlamaRunner {
             vocabulary: model.vocabulary(),
             // A window's cache forgets what a cut would need again. Some cuts still work, see
             // `truncate`, but none can be relied on.
-            can_truncate: !model.is_recurrent()
-                && !model.is_hybrid()
-                && model.sliding_window().is_none(),
+            can_truncate: model.can_cut(),
         };
         Ok(Self {
             context: Some(context),
@@ -138,17 +136,6 @@ impl LlamaRunner {
                 RunnerError::InvalidBatch
             })
     }
-
-    fn positions(&self, sequence: SequenceId) -> Option<(u32, u32)> {
-        self.context.as_ref()?.positions(sequence.0)
-    }
-
-    /// Whether the cache still holds what the token at `length` sees, if the rest is cut off.
-    fn window_reaches(&self, first: u32, length: u32) -> bool {
-        self.model
-            .sliding_window()
-            .is_none_or(|window| first <= length.saturating_sub(window))
-    }
 }
 
 impl Runner for LlamaRunner {
@@ -171,40 +158,14 @@ impl Runner for LlamaRunner {
     /// Of a model that cannot truncate, `from` is copied as a whole, or up to where its window
     /// still reaches; any other length leaves `to` empty.
     fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32) {
-        if from == to {
-            self.truncate(from, length);
-            return;
-        }
-        let (whole, reaches) = match self.positions(from) {
-            Some((first, last)) => (length > last, self.window_reaches(first, length)),
-            None => (true, true),
-        };
-        let stateful = self.model.is_recurrent() || self.model.is_hybrid();
-        let Some(context) = &mut self.context else {
-            return;
-        };
-        if whole || (reaches && !stateful) {
-            context.copy(from.0, to.0, length);
-        } else {
-            tracing::error!(
-                length,
-                "a part of a sequence was to be copied that cannot be cut"
-            );
-            context.remove(to.0, 0);
+        if let Some(context) = &mut self.context
+            && !context.copy(from.0, to.0, length)
+        {
+            tracing::error!(length, "a sequence cannot be copied up to there");
         }
     }
 
     fn truncate(&mut self, sequence: SequenceId, length: u32) -> bool {
-        if length > 0
-            && let Some((first, last)) = self.positions(sequence)
-        {
-            if length > last {
-                return true;
-            }
-            if !self.window_reaches(first, length) {
-                return false;
-            }
-        }
         // Without a context there is no cell to free.
         self.context
             .as_mut()
@@ -212,8 +173,7 @@ impl Runner for LlamaRunner {
     }
 
     fn set_adapters(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError> {
-        // Called before every batch. A change makes llama.cpp lay out its graphs anew, which takes
-        // longer than a decode of a small model.
+        // Called before every batch, and a change makes llama.cpp reserve its graphs anew.
         if self.active == adapters {
             return Ok(());
         }

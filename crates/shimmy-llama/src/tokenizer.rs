@@ -149,7 +149,7 @@ impl Tokenizer for LlamaTokenizer {
         }
     }
 
-    // The three questions below are a lookup in llama.cpp's own tables each, some nanoseconds; a
+    // The three questions below are a lookup in llama.cpp's own tables each; a
     // table of ours would cost a walk through the vocabulary at the start.
 
     fn is_end_of_generation(&self, token: Token) -> bool {

@@ -121,7 +121,7 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
     } = ask;
     let default_max_tokens = state.config.default_max_tokens;
     // A grammar may be slow to compile however short it is.
-    let is_slow = input.bytes() > LONG_INPUT || params.constraint.is_some();
+    let is_slow = input.is_long() || params.constraint.is_some();
     let prepare = {
         let model = Arc::clone(&model);
         move || prepare(&model, input, params, default_max_tokens)
@@ -170,12 +170,15 @@ pub(crate) fn total_usage<'a>(finishes: impl IntoIterator<Item = &'a Finish>) ->
 }
 
 impl Input {
-    fn bytes(&self) -> usize {
-        match self {
+    fn is_long(&self) -> bool {
+        let bytes = match self {
             Input::Raw(text) => text.len(),
             Input::Prompt { system, text } => text.len() + system.as_ref().map_or(0, String::len),
+            // Tool definitions are long more often than not, and not worth measuring.
+            Input::Chat { tools: Some(_), .. } => return true,
             Input::Chat { messages, .. } => messages.iter().map(|m| m.content.len()).sum(),
-        }
+        };
+        bytes > LONG_INPUT
     }
 
     fn render(self, model: &LoadedModel) -> Result<Prompt, ApiError> {

@@ -34,6 +34,8 @@ pub struct ServerConfig {
     pub max_choices: usize,
     /// Connections at a time; more wait in the system's backlog. Default: 2048.
     pub max_connections: usize,
+    /// WebSockets at a time; more are refused with 503. Default: 1024.
+    pub max_websockets: usize,
     /// Time for a request's header, and of idleness between two requests. Default: 10 s.
     pub header_read_timeout: Duration,
     /// Header fields of a request. Default: 100.
@@ -63,6 +65,7 @@ impl Default for ServerConfig {
             default_max_tokens: None,
             max_choices: 8,
             max_connections: 2048,
+            max_websockets: 1024,
             header_read_timeout: Duration::from_secs(10),
             max_headers: 100,
             connection_buffer: 64 << 10,

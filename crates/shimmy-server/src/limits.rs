@@ -163,31 +163,30 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
 
 /// The parser's "path: complaint at line 1 column 2" as an error that names the field.
 fn complaint(words: &str) -> ApiError {
-    let mut words: String = words.chars().take(COMPLAINT_CHARS).collect();
-    let Some((path, reason)) = words.split_once(": ") else {
-        words.insert_str(0, "the body is not valid JSON: ");
-        return ApiError::new(ErrorKind::BadRequest, words);
+    let words: String = words.chars().take(COMPLAINT_CHARS).collect();
+    // At the root there is no path, and the complaint itself may hold a colon.
+    let (path, reason) = match words.split_once(": ") {
+        Some((".", reason)) => (None, reason),
+        Some((path, reason)) if !path.contains(' ') => (Some(path), reason),
+        _ => (None, words.as_str()),
     };
-    let reason = reason
-        .rsplit_once(" at line ")
-        .map_or(reason, |(reason, _)| reason);
-    let is_path = !path.contains(' ') && path != ".";
     // A field that is absent or there twice is named in the complaint about what should hold it.
     let named = reason
         .strip_prefix("missing field `")
         .or_else(|| reason.strip_prefix("duplicate field `"))
         .and_then(|rest| rest.split_once('`'));
-    let field = match (is_path, named) {
-        (true, Some((field, _))) => format!("{path}.{field}"),
-        (true, None) => path.to_owned(),
-        (false, Some((field, _))) => field.to_owned(),
-        (false, None) => {
-            return ApiError::new(
-                ErrorKind::BadRequest,
-                format!("the body is wrong: {reason}"),
-            );
+    let field = match (path, named) {
+        (Some(path), Some((field, _))) => format!("{path}.{field}"),
+        (Some(path), None) => path.to_owned(),
+        (None, Some((field, _))) => field.to_owned(),
+        (None, None) => {
+            let message = format!("the body is not the JSON that is expected: {reason}");
+            return ApiError::new(ErrorKind::BadRequest, message);
         }
     };
+    let reason = reason
+        .rsplit_once(" at line ")
+        .map_or(reason, |(reason, _)| reason);
     if reason.starts_with("missing") {
         return ApiError::field(field, "is required");
     }

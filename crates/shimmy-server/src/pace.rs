@@ -90,3 +90,34 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         self.watch(cx, outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let (ours, _theirs) = duplex(8);
+        let mut paced = Paced::new(ours, Duration::from_millis(10));
+        paced.write_all(b"8 bytes.").await.unwrap();
+        let error = paced.write_all(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_a_little_is_waited_for() {
+        let (ours, mut theirs) = duplex(1);
+        let mut paced = Paced::new(ours, Duration::from_secs(20));
+        let text = [7; 1000];
+        let mut read = [0; 1000];
+        let (written, taken) = tokio::join!(paced.write_all(&text), theirs.read_exact(&mut read));
+        assert!(written.is_ok() && taken.is_ok());
+        assert!(
+            paced.stalled.is_none(),
+            "the clock stops with every step forward"
+        );
+        assert_eq!(read, text);
+    }
+}

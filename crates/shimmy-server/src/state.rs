@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use shimmy_chat::{ChatTemplate, Message, RenderRequest, TemplateError};
 use shimmy_engine::{AdapterId, AdapterScale, EngineStatus, Prompt, SamplingParams, Session};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -242,6 +243,8 @@ pub struct AppState {
     pub(crate) aborting: CancellationToken,
     /// What draining waits for: connections, upgraded ones too.
     pub(crate) tasks: TaskTracker,
+    /// Places for WebSockets, which the accept loop no longer counts once they are upgraded.
+    pub(crate) websockets: Arc<Semaphore>,
 }
 
 impl fmt::Debug for AppState {
@@ -257,6 +260,7 @@ impl AppState {
     pub fn new(loader: Arc<dyn Loader>, config: ServerConfig) -> Self {
         Self {
             loader,
+            websockets: Arc::new(Semaphore::new(config.max_websockets)),
             config,
             started: Instant::now(),
             draining: CancellationToken::new(),

@@ -6,7 +6,13 @@ use clap::{Args, Parser, Subcommand};
 
 /// Run GGUF models locally, behind the APIs that clients already speak.
 #[derive(Debug, Parser)]
-#[command(name = "shimmy", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "shimmy",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     /// Log more: -v what happens, -vv everything, the backend's own lines included.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -41,7 +47,12 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "FILE", env = "SHIMMY_BASE_GGUF")]
     pub(crate) model_path: Option<PathBuf>,
     /// LoRA adapters of the base model, separated by `;`, each optionally as FILE=SCALE.
-    #[arg(long = "lora", value_name = "FILE[=SCALE]", env = "SHIMMY_LORA_GGUF", value_delimiter = ';')]
+    #[arg(
+        long = "lora",
+        value_name = "FILE[=SCALE]",
+        env = "SHIMMY_LORA_GGUF",
+        value_delimiter = ';'
+    )]
     pub(crate) lora: Vec<String>,
     /// Folders to look for models in, separated by `;` or `:`.
     #[arg(long, value_name = "DIRS", env = "SHIMMY_MODEL_PATHS")]
@@ -69,26 +80,56 @@ pub(crate) struct EngineArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The address to listen on: HOST:PORT, or `auto` for the first free port from 11435 on.
-    #[arg(long, value_name = "ADDRESS", env = "SHIMMY_BIND_ADDRESS", default_value = "auto")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "SHIMMY_BIND_ADDRESS",
+        default_value = "auto"
+    )]
     pub(crate) bind: String,
     /// The token that every request must carry, as a bearer or in `x-api-key`. Best given by the
     /// environment, where other users' process lists do not show it.
-    #[arg(long, value_name = "TOKEN", env = "SHIMMY_API_KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "SHIMMY_API_KEY",
+        hide_env_values = true
+    )]
     pub(crate) api_key: Option<String>,
     /// A file that holds the token.
-    #[arg(long, value_name = "FILE", env = "SHIMMY_API_KEY_FILE", conflicts_with = "api_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SHIMMY_API_KEY_FILE",
+        conflicts_with = "api_key"
+    )]
     pub(crate) api_key_file: Option<PathBuf>,
     /// Origins of web pages that may call, separated by commas.
-    #[arg(long, value_name = "ORIGIN", env = "SHIMMY_CORS_ORIGIN", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        env = "SHIMMY_CORS_ORIGIN",
+        value_delimiter = ','
+    )]
     pub(crate) cors_origin: Vec<String>,
     /// Host names to be served under beside the loopback ones, separated by commas.
-    #[arg(long, value_name = "NAME", env = "SHIMMY_ALLOWED_HOSTS", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SHIMMY_ALLOWED_HOSTS",
+        value_delimiter = ','
+    )]
     pub(crate) allowed_host: Vec<String>,
     /// Requests that may wait for their turn; more get 429.
     #[arg(long, value_name = "N", env = "SHIMMY_QUEUE", default_value_t = 64)]
     pub(crate) queue: u32,
     /// Seconds that running answers get to finish on shutdown.
-    #[arg(long, value_name = "SECONDS", env = "SHIMMY_DRAIN_TIMEOUT", default_value_t = 30)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "SHIMMY_DRAIN_TIMEOUT",
+        default_value_t = 30
+    )]
     pub(crate) drain_timeout: u64,
     #[command(flatten)]
     pub(crate) models: ModelArgs,
@@ -190,7 +231,12 @@ pub(crate) struct BenchArgs {
     /// The model [default: the base model, or the only one there is].
     pub(crate) name: Option<String>,
     /// Prompt sizes to measure, in tokens, separated by commas.
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "128,512")]
+    #[arg(
+        long,
+        value_name = "TOKENS",
+        value_delimiter = ',',
+        default_value = "128,512"
+    )]
     pub(crate) prompt: Vec<u32>,
     /// Tokens to decode, per answer.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(2..))]

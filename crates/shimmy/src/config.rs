@@ -34,25 +34,40 @@ pub(crate) struct ModelConfig {
 
 impl ModelConfig {
     pub(crate) fn new(args: ModelArgs) -> Result<Self, Failure> {
-        let loras =
-            args.lora.iter().filter(|text| !text.is_empty()).map(|text| parse_lora(text));
+        let loras = args
+            .lora
+            .iter()
+            .filter(|text| !text.is_empty())
+            .map(|text| parse_lora(text));
         let loras: Vec<Lora> = loras.collect::<Result<_, _>>()?;
         if !loras.is_empty() && args.model_path.is_none() {
             return Err(Failure::usage("an adapter needs its base model")
                 .hint("name it with --model-path FILE or SHIMMY_BASE_GGUF"));
         }
         let base = args.model_path.filter(|path| !path.as_os_str().is_empty());
-        Ok(Self { base, loras, dirs: args.model_dirs })
+        Ok(Self {
+            base,
+            loras,
+            dirs: args.model_dirs,
+        })
     }
 }
 
 fn parse_lora(text: &str) -> Result<Lora, Failure> {
     let Some((path, scale)) = text.rsplit_once('=') else {
-        return Ok(Lora { path: text.into(), scale: 1.0 });
+        return Ok(Lora {
+            path: text.into(),
+            scale: 1.0,
+        });
     };
     match scale.parse::<f32>() {
-        Ok(scale) if scale.is_finite() => Ok(Lora { path: path.into(), scale }),
-        _ => Err(Failure::usage(format!("the scale of adapter {path} is no number: {scale:?}"))),
+        Ok(scale) if scale.is_finite() => Ok(Lora {
+            path: path.into(),
+            scale,
+        }),
+        _ => Err(Failure::usage(format!(
+            "the scale of adapter {path} is no number: {scale:?}"
+        ))),
     }
 }
 
@@ -64,7 +79,10 @@ pub(crate) fn open_options(args: &EngineArgs, models: &ModelConfig, queue: u32) 
         threads: args.threads,
         gpu_layers: args.gpu_layers,
         adapters: models.loras.iter().map(|lora| lora.path.clone()).collect(),
-        engine: EngineConfig { queue: queue as usize, ..EngineConfig::default() },
+        engine: EngineConfig {
+            queue: queue as usize,
+            ..EngineConfig::default()
+        },
     }
 }
 
@@ -97,7 +115,10 @@ fn api_key(args: &ServeArgs) -> Result<Option<Secret>, Failure> {
         (Some(key), _) => key.clone(),
         (None, Some(path)) => std::fs::read_to_string(path)
             .map_err(|error| {
-                Failure::usage(format!("cannot read the API key from {}: {error}", path.display()))
+                Failure::usage(format!(
+                    "cannot read the API key from {}: {error}",
+                    path.display()
+                ))
             })?
             .trim_end_matches(['\r', '\n'])
             .to_owned(),
@@ -117,8 +138,11 @@ pub(crate) fn bind(args: &ServeArgs, has_key: bool) -> Result<TcpListener, Failu
         .bind
         .to_socket_addrs()
         .map_err(|error| {
-            Failure::usage(format!("{:?} is no address to listen on: {error}", args.bind))
-                .hint("write it as HOST:PORT, for example 127.0.0.1:11435, or auto")
+            Failure::usage(format!(
+                "{:?} is no address to listen on: {error}",
+                args.bind
+            ))
+            .hint("write it as HOST:PORT, for example 127.0.0.1:11435, or auto")
         })?
         .collect();
     if !has_key && addresses.iter().any(|address| !address.ip().is_loopback()) {
@@ -141,7 +165,9 @@ fn bind_auto() -> Result<TcpListener, Failure> {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
             Err(error) => {
-                return Err(Failure::new(format!("cannot listen on {loopback}:{port}: {error}")));
+                return Err(Failure::new(format!(
+                    "cannot listen on {loopback}:{port}: {error}"
+                )));
             }
         }
     }
@@ -155,7 +181,12 @@ mod tests {
     #[test]
     fn an_adapter_may_carry_its_scale() {
         let lora = |text| parse_lora(text).ok();
-        let is = |path: &str, scale| Some(Lora { path: path.into(), scale });
+        let is = |path: &str, scale| {
+            Some(Lora {
+                path: path.into(),
+                scale,
+            })
+        };
         assert_eq!(lora("a.gguf"), is("a.gguf", 1.0));
         assert_eq!(lora("dir/a.gguf=0.5"), is("dir/a.gguf", 0.5));
         assert_eq!(lora("a.gguf=much"), None);

@@ -1,6 +1,9 @@
 //! How a command fails: what, why, what to do next, and the exit code.
 
-#![expect(clippy::print_stderr, reason = "this is where every command's error is printed")]
+#![expect(
+    clippy::print_stderr,
+    reason = "this is where every command's error is printed"
+)]
 
 use std::fmt;
 use std::process::ExitCode;
@@ -21,12 +24,20 @@ pub(crate) const USAGE: u8 = 2;
 impl Failure {
     /// A mistake in how the command was called.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
-        Self { error: anyhow::anyhow!("{message}"), hint: None, code: USAGE }
+        Self {
+            error: anyhow::anyhow!("{message}"),
+            hint: None,
+            code: USAGE,
+        }
     }
 
     /// Something that went wrong.
     pub(crate) fn new(message: impl fmt::Display) -> Self {
-        Self { error: anyhow::anyhow!("{message}"), hint: None, code: FAILED }
+        Self {
+            error: anyhow::anyhow!("{message}"),
+            hint: None,
+            code: FAILED,
+        }
     }
 
     /// Adds what to do next.
@@ -62,6 +73,10 @@ impl Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { error: error.into(), hint: None, code: FAILED }
+        Self {
+            error: error.into(),
+            hint: None,
+            code: FAILED,
+        }
     }
 }

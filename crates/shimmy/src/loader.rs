@@ -65,7 +65,15 @@ impl LocalLoader {
             home: std::env::home_dir(),
         });
         let (found, slots) = (RwLock::new(None), Mutex::new(HashMap::new()));
-        Self { inner: Arc::new(Inner { models, roots, options, found, slots }) }
+        Self {
+            inner: Arc::new(Inner {
+                models,
+                roots,
+                options,
+                found,
+                slots,
+            }),
+        }
     }
 
     /// A loader for commands that only look.
@@ -91,18 +99,31 @@ impl LocalLoader {
 
     /// The folders that were searched.
     pub(crate) fn roots(&self) -> Vec<String> {
-        self.inner.roots.paths().map(|path| path.display().to_string()).collect()
+        self.inner
+            .roots
+            .paths()
+            .map(|path| path.display().to_string())
+            .collect()
     }
 
     /// The adapters that were found.
     pub(crate) fn adapters(&self) -> Vec<String> {
         let found = self.inner.found();
-        found.adapters.iter().map(|adapter| adapter.path.display().to_string()).collect()
+        found
+            .adapters
+            .iter()
+            .map(|adapter| adapter.path.display().to_string())
+            .collect()
     }
 
     /// Files that look like models and are none, with the reason.
     pub(crate) fn problems(&self) -> Vec<String> {
-        self.inner.found().problems.iter().map(ToString::to_string).collect()
+        self.inner
+            .found()
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 }
 
@@ -128,7 +149,10 @@ impl Loader for LocalLoader {
         Box::pin(async move {
             task.await.unwrap_or_else(|error| {
                 let reason = format!("the load was interrupted: {error}");
-                Err(LoadError::Failed { name: String::new(), reason })
+                Err(LoadError::Failed {
+                    name: String::new(),
+                    reason,
+                })
             })
         })
     }
@@ -137,7 +161,9 @@ impl Loader for LocalLoader {
         Box::pin(async move {
             let (name, _) = self.inner.find(Some(name))?;
             let slot = self.inner.slots().remove(&name);
-            let Some(model) = slot.and_then(|slot| slot.get().cloned()) else { return Ok(false) };
+            let Some(model) = slot.and_then(|slot| slot.get().cloned()) else {
+                return Ok(false);
+            };
             let engine = model.session.engine().clone();
             if engine.status().occupied == 0 {
                 // Waits for the engine's thread, and so for its memory. Whoever is still answered
@@ -152,13 +178,21 @@ impl Loader for LocalLoader {
     }
 
     fn status(&self, name: &str) -> Result<ModelStatus, LoadError> {
-        let (name, target) = self.inner.find(Some(name).filter(|name| *name != "default"))?;
+        let (name, target) = self
+            .inner
+            .find(Some(name).filter(|name| *name != "default"))?;
         let loaded = self.inner.loaded(&name);
         let info = match (&loaded, &target) {
-            (Some(model), _) => ModelInfo { loaded: true, ..model.info.clone() },
+            (Some(model), _) => ModelInfo {
+                loaded: true,
+                ..model.info.clone()
+            },
             (None, target) => target.info(),
         };
-        Ok(ModelStatus { info, engine: loaded.as_deref().map(EngineReport::of) })
+        Ok(ModelStatus {
+            info,
+            engine: loaded.as_deref().map(EngineReport::of),
+        })
     }
 
     fn diagnostics(&self) -> serde_json::Value {
@@ -188,19 +222,29 @@ impl Inner {
 
     /// What the folders held at the last look, looking now if there was none yet.
     fn found(&self) -> Arc<Discovery> {
-        let found = self.found.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = self
+            .found
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         found.unwrap_or_else(|| self.look())
     }
 
     fn list(&self) -> Vec<ModelInfo> {
         let found = self.found();
-        let files = found.models.iter().map(|file| Target::File(Box::new(file.clone())));
+        let files = found
+            .models
+            .iter()
+            .map(|file| Target::File(Box::new(file.clone())));
         let stub = backend::HAS_STUB.then_some(Target::Stub);
         files
             .chain(stub)
             .map(|target| {
                 let info = target.info();
-                ModelInfo { loaded: self.loaded(&info.name).is_some(), ..info }
+                ModelInfo {
+                    loaded: self.loaded(&info.name).is_some(),
+                    ..info
+                }
             })
             .collect()
     }
@@ -212,7 +256,9 @@ impl Inner {
     /// The model that a name means; none means the default one. Looks at the folders again before
     /// it says that there is no such model.
     fn find(&self, name: Option<&str>) -> Result<(String, Target), LoadError> {
-        let Some(name) = name else { return self.find_default() };
+        let Some(name) = name else {
+            return self.find_default();
+        };
         if backend::HAS_STUB && name == backend::STUB_MODEL {
             return Ok((name.to_owned(), Target::Stub));
         }
@@ -235,7 +281,9 @@ impl Inner {
         let found = self.found();
         match found.models.as_slice() {
             [] if backend::HAS_STUB => Ok((backend::STUB_MODEL.to_owned(), Target::Stub)),
-            [] => Err(LoadError::NoModel { hint: HINT.to_owned() }),
+            [] => Err(LoadError::NoModel {
+                hint: HINT.to_owned(),
+            }),
             [only] => Ok((only.name.clone(), Target::File(Box::new(only.clone())))),
             several => {
                 let names = several.iter().map(|file| file.name.clone()).collect();
@@ -250,7 +298,10 @@ impl Inner {
             let mut slots = self.slots();
             let slot = slots.entry(name.clone()).or_default();
             // An engine that died is replaced; whoever still holds it keeps its last words.
-            if slot.get().is_some_and(|model| !model.session.engine().status().alive) {
+            if slot
+                .get()
+                .is_some_and(|model| !model.session.engine().status().alive)
+            {
                 tracing::warn!(model = name, "its engine has ended; loading it again");
                 *slot = Slot::default();
             }
@@ -265,7 +316,10 @@ impl Inner {
                     Ok(Err(reason)) => reason,
                     Err(error) => format!("loading it panicked: {error}"),
                 };
-                Err(LoadError::Failed { name: name.clone(), reason })
+                Err(LoadError::Failed {
+                    name: name.clone(),
+                    reason,
+                })
             })
             .await?;
         Ok(Arc::clone(model))
@@ -291,7 +345,10 @@ impl Inner {
         let metadata = Metadata::open(&file.path).map_err(|error| error.to_string())?;
         let adapters = self.adapters_of(file, &metadata)?;
         let paths = adapters.iter().map(|(info, _)| info.path.clone()).collect();
-        let options = OpenOptions { adapters: paths, ..self.options.clone() };
+        let options = OpenOptions {
+            adapters: paths,
+            ..self.options.clone()
+        };
         let session = backend::open(file, &options)?;
         let source = metadata.chat_template();
         let template = template(source, Some(&metadata), session.tokenizer())?;
@@ -311,7 +368,11 @@ impl Inner {
         file: &ModelFile,
         metadata: &Metadata,
     ) -> Result<Vec<(AdapterInfo, AdapterScale)>, String> {
-        let is_base = self.models.base.as_deref().is_some_and(|base| same_file(base, &file.path));
+        let is_base = self
+            .models
+            .base
+            .as_deref()
+            .is_some_and(|base| same_file(base, &file.path));
         if !is_base {
             return Ok(Vec::new());
         }
@@ -319,10 +380,22 @@ impl Inner {
             .zip(&self.models.loras)
             .map(|(index, lora)| {
                 let adapter = AdapterFile::open(&lora.path).map_err(|error| error.to_string())?;
-                adapter.matches_base(metadata).map_err(|error| error.to_string())?;
+                adapter
+                    .matches_base(metadata)
+                    .map_err(|error| error.to_string())?;
                 let id = AdapterId(index);
-                let info = AdapterInfo { id, name: adapter.name, path: lora.path.clone() };
-                Ok((info, AdapterScale { id, scale: lora.scale }))
+                let info = AdapterInfo {
+                    id,
+                    name: adapter.name,
+                    path: lora.path.clone(),
+                };
+                Ok((
+                    info,
+                    AdapterScale {
+                        id,
+                        scale: lora.scale,
+                    },
+                ))
             })
             .collect()
     }
@@ -338,7 +411,10 @@ fn loaded(
         name: info.name.clone(),
         session,
         template,
-        info: ModelInfo { loaded: true, ..info },
+        info: ModelInfo {
+            loaded: true,
+            ..info
+        },
         default_sampling: SamplingParams::default(),
         default_adapters: Vec::new(),
         adapters: Vec::new(),
@@ -358,12 +434,14 @@ fn pick(found: &Discovery, name: &str) -> Result<(String, Target), LoadError> {
             let file = found.models[index].clone();
             Ok((file.name.clone(), Target::File(Box::new(file))))
         }
-        Err(NameError::Ambiguous { candidates, .. }) => {
-            Err(LoadError::Ambiguous { name: name.to_owned(), candidates })
-        }
-        Err(NameError::NotFound { closest, .. }) => {
-            Err(LoadError::NotFound { name: name.to_owned(), suggestions: closest })
-        }
+        Err(NameError::Ambiguous { candidates, .. }) => Err(LoadError::Ambiguous {
+            name: name.to_owned(),
+            candidates,
+        }),
+        Err(NameError::NotFound { closest, .. }) => Err(LoadError::NotFound {
+            name: name.to_owned(),
+            suggestions: closest,
+        }),
     }
 }
 
@@ -375,7 +453,9 @@ fn template(
 ) -> Result<ChatTemplate, String> {
     let text_of = |key: &str| {
         let token = metadata?.get(key)?.as_u64()?;
-        let token = u32::try_from(token).ok().filter(|&t| (t as usize) < tokenizer.vocabulary())?;
+        let token = u32::try_from(token)
+            .ok()
+            .filter(|&t| (t as usize) < tokenizer.vocabulary())?;
         let mut bytes = Vec::new();
         tokenizer.append_piece(token, Specials::Parse, &mut bytes);
         Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -399,7 +479,8 @@ fn sampling_of(metadata: &Metadata) -> SamplingParams {
         top_p: number("top_p").map_or(defaults.top_p, |n| n as f32),
         min_p: number("min_p").map_or(defaults.min_p, |n| n as f32),
         repeat_penalty: number("penalty_repeat").map_or(defaults.repeat_penalty, |n| n as f32),
-        repeat_last_n: number("penalty_last_n").map_or(defaults.repeat_last_n, |n| n.max(0.0) as u32),
+        repeat_last_n: number("penalty_last_n")
+            .map_or(defaults.repeat_last_n, |n| n.max(0.0) as u32),
         ..defaults.clone()
     };
     match params.validate(usize::MAX) {

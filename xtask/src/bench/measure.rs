@@ -17,6 +17,8 @@ use crate::process::pause;
 const REPEATS: u32 = 3;
 const DECODE_TOKENS: u32 = 128;
 const IDLE: Duration = Duration::from_secs(3);
+/// What an answer leaves to be tidied up is not idling yet.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// What one server process showed.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +46,7 @@ pub(super) fn server_round(mut server: Server) -> Result<Round> {
         decode.push(stream(server.address, &chat(&story, DECODE_TOKENS))?.decode_speed()?);
         prefill.push(stream(server.address, &chat(&long_prompt(repeat), 1))?.prefill_speed()?);
     }
+    pause(SETTLE);
     let before = server.cpu_time()?;
     pause(IDLE);
     let idle_cpu = server.cpu_time()?.saturating_sub(before);

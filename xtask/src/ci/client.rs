@@ -14,6 +14,8 @@ use crate::workspace::Workspace;
 
 /// What `scripts/demo-model.sh` ends with when it has no way to get the model.
 const NO_WAY: i32 = 3;
+/// Put so that the demo model, small as it is, knows the answer.
+const PROMPT: &str = "What is the capital of France? Answer in one sentence.";
 
 pub(super) fn model(workspace: &Workspace) -> Result<Outcome> {
     let binary = built(workspace)?;
@@ -25,7 +27,7 @@ pub(super) fn model(workspace: &Workspace) -> Result<Outcome> {
     command.env("SHIMMY_BASE_GGUF", &model).args([
         "generate",
         "--prompt",
-        "What is the capital of France?",
+        PROMPT,
         "--temperature",
         "0",
         "--max-tokens",

@@ -124,7 +124,7 @@ fn can_merge(first: &Message, second: &Message) -> bool {
         && first.name == second.name
         && is_absent(&first.tool_calls)
         && is_absent(&first.tool_call_id)
-        
+        && is_absent(&second.tool_call_id)
         && is_absent(&second.reasoning_content)
 }
 

@@ -1,6 +1,9 @@
 //! The crate's promises, seen from outside. One binary, one module per promise.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as the tests themselves do")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests may panic as the tests themselves do"
+)]
 
 mod builtin;
 mod limits;

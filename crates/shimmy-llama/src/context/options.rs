@@ -9,7 +9,7 @@ use crate::model::Model;
 /// When attention is computed in one fused operation, without the matrix of all scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FlashAttention {
-    /// Where the devices support it: always on CPUs, where it is faster at every length measured.
+    /// Where the devices support it, which CPUs always do.
     #[default]
     Auto,
     /// Always.
@@ -28,9 +28,9 @@ pub enum CacheType {
     F16,
     /// 16-bit brain floats.
     Bf16,
-    /// 8-bit blocks: half the memory of [`F16`](Self::F16), nearly its quality.
+    /// 8-bit blocks: about half the memory of [`F16`](Self::F16).
     Q8_0,
-    /// 4-bit blocks: a quarter of the memory, at a visible loss.
+    /// 4-bit blocks: about a quarter of that memory.
     Q4_0,
 }
 
@@ -59,8 +59,8 @@ pub struct ContextOptions {
     /// Rows computed at once; a larger batch is computed in parts. The memory for intermediate
     /// results grows with it.
     pub micro_batch: u32,
-    /// Threads that compute; one for each physical core by default. More are slower: they wait
-    /// for each other after every operation.
+    /// Threads that compute; one for each physical core by default. They wait for each other
+    /// after every operation, so one that gets no core holds up all.
     pub threads: Option<u32>,
     /// When to use flash attention.
     pub flash_attention: FlashAttention,
@@ -129,8 +129,8 @@ impl ContextOptions {
         params.type_v = self.cache_values.raw();
         params.embeddings = self.embeddings;
         params.no_perf = true;
-        // A cache of its window's size for sliding-window layers, though it forgets what the window
-        // leaves behind: a full one costs Gemma 3 five times the memory.
+        // Sliding-window layers get a cache of their window's size, though it forgets what the
+        // window leaves behind: a full one would hold every cell in every layer.
         params.swa_full = false;
         // Shared prefixes need one cache for all sequences.
         params.kv_unified = true;

@@ -36,11 +36,15 @@ pub(crate) async fn generate(
             format!("a WebSocket is needed: {rejection}"),
         )
     })?;
-    // The upgraded connection is no longer the accept loop's: draining has to know of it.
+    // The upgraded connection is no longer the accept loop's: it needs a place of its own, and
+    // draining has to know of it.
+    let place = Arc::clone(&state.websockets)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::new(ErrorKind::Busy, "as many WebSockets are open as may be"))?;
     let task = state.tasks.token();
     Ok(
         limited(upgrade, &state.config).on_upgrade(|socket| async move {
-            let _task = task;
+            let (_place, _task) = (place, task);
             let socket = Socket::new(socket, &state.config);
             // Whoever closed, the connection ends by dropping it, and with it what still runs.
             let Err(Closed) = Connection { socket, state }.serve().await;

@@ -1,3 +1,5 @@
+//! `/v1/chat/completions` and `/v1/models`.
+
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 

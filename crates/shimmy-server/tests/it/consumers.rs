@@ -1,3 +1,5 @@
+//! The exact requests of clients that people run.
+
 use serde_json::{Value, json};
 
 use crate::support::Setup;

@@ -1,3 +1,5 @@
+//! `/api/generate`.
+
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use shimmy_engine::stub::StubConfig;

@@ -1,1 +1,142 @@
+//! Malformed HTTP and the limits on connections and bodies.
 
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::support::Setup;
+
+#[tokio::test]
+async fn a_body_over_the_cap_is_413_with_and_without_a_length() {
+    let mut setup = Setup::default();
+    setup.server.max_body = 1000;
+    let server = setup.start().await;
+    let big = json!({ "prompt": "x".repeat(2000) });
+    assert_eq!(server.post("/api/generate", &big).await.status(), 413);
+    assert_eq!(
+        server.post("/v1/chat/completions", &big).await.status(),
+        413
+    );
+    // Declared and never sent: the answer must not wait for it.
+    let declared =
+        "POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n";
+    assert!(
+        server
+            .raw(declared.as_bytes())
+            .await
+            .starts_with("HTTP/1.1 413")
+    );
+    let chunk = format!("400\r\n{}\r\n", "x".repeat(0x400));
+    let chunked = format!(
+        "POST /api/generate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"
+    );
+    assert!(
+        server
+            .raw(chunked.as_bytes())
+            .await
+            .starts_with("HTTP/1.1 413")
+    );
+}
+
+#[tokio::test]
+async fn a_header_over_the_caps_is_431() {
+    let server = Setup::default().start().await;
+    let big = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n",
+        "x".repeat(1 << 20)
+    );
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
+        "X: y\r\n".repeat(10_000)
+    );
+    let long = format!(
+        "GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "x".repeat(100_000)
+    );
+    for (request, codes) in [
+        (big, &["431"][..]),
+        (many, &["431"]),
+        (long, &["414", "431"]),
+    ] {
+        let answer = server.raw(request.as_bytes()).await;
+        // A close with unread bytes may reset the connection before the answer is read.
+        let fits = codes
+            .iter()
+            .any(|code| answer.starts_with(&format!("HTTP/1.1 {code}")));
+        assert!(fits || answer.is_empty(), "{answer:.60}");
+    }
+    assert_eq!(server.get("/health").await.status(), 200);
+}
+
+#[tokio::test]
+async fn malformed_http_is_400_and_closes() {
+    let server = Setup::default().start().await;
+    let post = "POST /api/generate HTTP/1.1\r\nHost: localhost\r\n";
+    for request in [
+        "nonsense\r\n\r\n".to_owned(),
+        "GET /health HTTP/1.1\r\nHost : localhost\r\n\r\n".to_owned(),
+        format!("{post}Transfer-Encoding: chunked\r\n\r\nZZ\r\nx\r\n"),
+        format!("{post}Transfer-Encoding: gzip\r\n\r\n"),
+        format!("{post}Content-Length: 1\r\nContent-Length: 2\r\n\r\nx"),
+        format!("{post}Content-Length: -1\r\n\r\nx"),
+    ] {
+        let answer = server.raw(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{request:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_beside_chunks_is_ignored_and_the_connection_closed() {
+    // What hyper does, as RFC 9112 §6.3 allows: nothing can be smuggled behind the chunks.
+    let server = Setup::default().start().await;
+    let smuggled = "GET /diag HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for fields in [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+    ] {
+        let request = format!(
+            "POST /api/generate HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n0\r\n\r\n{smuggled}"
+        );
+        let answer = server.raw(request.as_bytes()).await;
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        assert!(!answer.contains("architecture"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_header_is_cut_off() {
+    let mut setup = Setup::default();
+    setup.server.header_read_timeout = Duration::from_millis(50);
+    let server = setup.start().await;
+    let answer = server.raw(b"GET /health HTTP/1.1\r\nHost: loc").await;
+    assert!(!answer.contains("200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_408() {
+    let mut setup = Setup::default();
+    setup.server.body_read_timeout = Duration::from_millis(50);
+    let server = setup.start().await;
+    let request = "POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{";
+    assert!(
+        server
+            .raw(request.as_bytes())
+            .await
+            .starts_with("HTTP/1.1 408")
+    );
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_a_place() {
+    let mut setup = Setup::default();
+    setup.server.max_connections = 1;
+    let server = setup.start().await;
+    let first = TcpStream::connect(server.address).await.unwrap();
+    let second =
+        server.raw(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut second = std::pin::pin!(second);
+    assert!(futures_util::poll!(second.as_mut()).is_pending());
+    drop(first);
+    assert!(second.await.starts_with("HTTP/1.1 200"));
+}

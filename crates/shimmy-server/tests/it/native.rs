@@ -1,3 +1,5 @@
+//! Health, diagnostics and `/api/models`.
+
 use serde_json::json;
 
 use crate::support::Setup;

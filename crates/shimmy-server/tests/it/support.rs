@@ -1,24 +1,20 @@
-//! The server under test: a real socket, a stub engine, a loader that knows a handful of models.
+//! The server under test: a real socket and a stub engine.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use shimmy_chat::{ChatTemplate, TemplateVocabulary};
-use shimmy_engine::stub::{Reply, StubConfig, session};
-use shimmy_engine::{AdapterId, EngineConfig, EngineStatus, SamplingParams};
-use shimmy_server::{
-    AdapterInfo, AppState, EngineReport, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus,
-    Server, ServerConfig,
-};
+use shimmy_engine::stub::{Reply, StubConfig};
+use shimmy_engine::{EngineConfig, EngineStatus};
+use shimmy_server::{AppState, LoadedModel, Server, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use crate::loader::{TestLoader, model};
 
 /// Far longer than anything here takes; only a hang meets it.
 pub(crate) const HANG: Duration = Duration::from_secs(20);
@@ -112,18 +108,6 @@ impl Gate {
             () = stepping => unreachable!(),
         }
     }
-}
-
-/// Waits for a fact that needs nobody's help.
-pub(crate) async fn until(done: impl Fn() -> bool) {
-    let waiting = async {
-        while !done() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(HANG, waiting)
-        .await
-        .expect("it never came true");
 }
 
 pub(crate) struct TestServer {
@@ -282,120 +266,4 @@ pub(crate) fn filters() -> insta::Settings {
     );
     settings.add_filter(r"shimmy-\d+\.\d+\.\d+", "shimmy-[version]");
     settings
-}
-
-struct TestLoader {
-    model: Arc<LoadedModel>,
-}
-
-fn model(stub: StubConfig, engine: EngineConfig, base_model: bool) -> LoadedModel {
-    let adapters = (0..stub.adapters as u32)
-        .map(|id| AdapterInfo {
-            id: AdapterId(id),
-            name: format!("adapter-{id}"),
-            path: format!("/adapters/{id}.gguf").into(),
-        })
-        .collect();
-    let session = session(stub, engine);
-    let specials = if base_model {
-        &[][..]
-    } else {
-        session.tokenizer().special_texts()
-    };
-    let vocabulary = TemplateVocabulary {
-        specials: specials.to_vec(),
-        ..TemplateVocabulary::default()
-    };
-    let template = ChatTemplate::new(None, vocabulary).unwrap();
-    LoadedModel {
-        name: "stub".to_owned(),
-        session,
-        template,
-        info: info("stub"),
-        default_sampling: SamplingParams {
-            temperature: 0.0,
-            ..SamplingParams::default()
-        },
-        default_adapters: Vec::new(),
-        adapters,
-        load_time: Duration::from_millis(7),
-    }
-}
-
-fn info(name: &str) -> ModelInfo {
-    ModelInfo {
-        name: name.to_owned(),
-        size_bytes: 1234,
-        model_type: "stub".to_owned(),
-        parameter_count: Some(5678),
-        quantization: Some("Q8_0".to_owned()),
-        context_length: Some(4096),
-        source: "test".to_owned(),
-        modified: Some(jiff::Timestamp::from_second(1_700_000_000).unwrap()),
-        loaded: name == "stub",
-        chat: true,
-        problem: None,
-    }
-}
-
-impl TestLoader {
-    fn find(&self, name: &str) -> Result<ModelInfo, LoadError> {
-        self.list()
-            .into_iter()
-            .find(|info| info.name == name)
-            .ok_or_else(|| LoadError::NotFound {
-                name: name.to_owned(),
-                suggestions: vec!["stub".to_owned()],
-            })
-    }
-}
-
-impl Loader for TestLoader {
-    fn list(&self) -> Vec<ModelInfo> {
-        let broken = ModelInfo {
-            problem: Some("cut short".to_owned()),
-            ..info("broken")
-        };
-        vec![info("stub"), info("owner/tiny:q4"), broken]
-    }
-
-    fn discover(&self) -> Vec<ModelInfo> {
-        self.list()
-    }
-
-    fn load<'a>(
-        &'a self,
-        name: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Arc<LoadedModel>, LoadError>> {
-        let loaded = match name {
-            None | Some("stub" | "owner/tiny:q4") => Ok(Arc::clone(&self.model)),
-            Some("ambiguous") => Err(LoadError::Ambiguous {
-                name: "ambiguous".to_owned(),
-                candidates: vec!["a".to_owned(), "b".to_owned()],
-            }),
-            Some("broken") => Err(LoadError::Failed {
-                name: "broken".to_owned(),
-                reason: "the file is cut short".to_owned(),
-            }),
-            Some("busy") => Err(LoadError::Busy {
-                name: "busy".to_owned(),
-            }),
-            Some(name) => Err(self.find(name).unwrap_err()),
-        };
-        std::future::ready(loaded).boxed()
-    }
-
-    fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, LoadError>> {
-        std::future::ready(self.find(name).map(|info| info.loaded)).boxed()
-    }
-
-    fn status(&self, name: &str) -> Result<ModelStatus, LoadError> {
-        let info = self.find(name)?;
-        let engine = info.loaded.then(|| EngineReport::of(&self.model));
-        Ok(ModelStatus { info, engine })
-    }
-
-    fn diagnostics(&self) -> Value {
-        json!({ "devices": [], "cpu_features": ["stub"] })
-    }
 }

@@ -25,7 +25,10 @@ pub(super) fn open(model: &ModelFile, options: &OpenOptions) -> Result<Session, 
 }
 
 fn open_session(file: &ModelFile, options: &OpenOptions) -> Result<Session, OpenError> {
-    let load = LoadOptions { gpu_layers: options.gpu_layers, ..LoadOptions::default() };
+    let load = LoadOptions {
+        gpu_layers: options.gpu_layers,
+        ..LoadOptions::default()
+    };
     let model = Model::load(&file.path, &load)?;
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(LlamaTokenizer::new(Arc::clone(&model))?);
     let runner = RunnerOptions {
@@ -40,10 +43,12 @@ fn open_session(file: &ModelFile, options: &OpenOptions) -> Result<Session, Open
     };
     // Linux shows 15 characters of a thread's name; the model's are the telling ones.
     let name = format!("engine {}", file.name);
-    let engine =
-        spawn::<_, OpenError, _>(&name, options.engine.clone(), Arc::clone(&tokenizer), move || {
-            Ok(LlamaRunner::new(model, runner)?)
-        })?;
+    let engine = spawn::<_, OpenError, _>(
+        &name,
+        options.engine.clone(),
+        Arc::clone(&tokenizer),
+        move || Ok(LlamaRunner::new(model, runner)?),
+    )?;
     Ok(Session::new(tokenizer, engine, options.adapters.len()))
 }
 

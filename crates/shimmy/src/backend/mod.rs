@@ -34,8 +34,11 @@ pub(crate) const DEFAULT_CONTEXT: u32 = 16_384;
 impl OpenOptions {
     /// Cells of the KV cache for a model trained with this context.
     fn cells(&self, trained: Option<u64>) -> u32 {
-        let trained = trained.and_then(|n| u32::try_from(n).ok()).filter(|&n| n > 0);
-        self.context.unwrap_or_else(|| trained.unwrap_or(4096).min(DEFAULT_CONTEXT))
+        let trained = trained
+            .and_then(|n| u32::try_from(n).ok())
+            .filter(|&n| n > 0);
+        self.context
+            .unwrap_or_else(|| trained.unwrap_or(4096).min(DEFAULT_CONTEXT))
     }
 }
 
@@ -66,7 +69,9 @@ pub(crate) fn open(model: &ModelFile, options: &OpenOptions) -> Result<Session, 
 #[cfg(not(feature = "llama"))]
 pub(crate) fn open(model: &ModelFile, _: &OpenOptions) -> Result<Session, String> {
     let name = &model.name;
-    Err(format!("this build of shimmy has no engine for {name}: build it with `--features llama`"))
+    Err(format!(
+        "this build of shimmy has no engine for {name}: build it with `--features llama`"
+    ))
 }
 
 /// The deterministic model, in a build that has it.
@@ -107,5 +112,8 @@ pub(crate) fn gpu_backends() -> Vec<&'static str> {
         ("vulkan", cfg!(feature = "vulkan")),
         ("rocm", cfg!(feature = "rocm")),
     ];
-    all.into_iter().filter(|(_, compiled)| *compiled).map(|(name, _)| name).collect()
+    all.into_iter()
+        .filter(|(_, compiled)| *compiled)
+        .map(|(name, _)| name)
+        .collect()
 }

@@ -22,14 +22,21 @@ pub(super) fn run(args: BenchArgs) -> Result<(), Failure> {
     answers(&model, 16, 2, 1)?;
     for &tokens in &args.prompt {
         let rates = repeat(args.repeat, || prefill(&model, tokens))?;
-        results.push(Measurement { test: format!("prefill {tokens}"), rates });
+        results.push(Measurement {
+            test: format!("prefill {tokens}"),
+            rates,
+        });
     }
     for &streams in &args.concurrency {
         let rates = repeat(args.repeat, || decode(&model, args.decode, streams.max(1)))?;
         let test = format!("decode {} × {streams}", args.decode);
         results.push(Measurement { test, rates });
     }
-    let outcome = if args.json { as_json(&model, &results) } else { as_table(&model, &results) };
+    let outcome = if args.json {
+        as_json(&model, &results)
+    } else {
+        as_table(&model, &results)
+    };
     model.session.engine().shutdown();
     outcome
 }
@@ -43,7 +50,10 @@ fn repeat(times: u32, measure: impl Fn() -> Result<f64, Failure>) -> Result<Vec<
 /// Prompt tokens per second, up to the first token of the answer.
 fn prefill(model: &LoadedModel, tokens: u32) -> Result<f64, Failure> {
     let finishes = answers(model, tokens, 1, 1)?;
-    Ok(finishes.iter().map(|f| f64::from(tokens) / f.timings.prefill.as_secs_f64()).sum())
+    Ok(finishes
+        .iter()
+        .map(|f| f64::from(tokens) / f.timings.prefill.as_secs_f64())
+        .sum())
 }
 
 /// Tokens per second of all streams together, from their first token to their last.
@@ -51,7 +61,10 @@ fn decode(model: &LoadedModel, tokens: u32, streams: u32) -> Result<f64, Failure
     let finishes = answers(model, 8, tokens, streams)?;
     // Every first token came out of a prefill; the others took the decode time.
     let decoded = f64::from(tokens - 1);
-    Ok(finishes.iter().map(|f| decoded / f.timings.decode.as_secs_f64()).sum())
+    Ok(finishes
+        .iter()
+        .map(|f| decoded / f.timings.decode.as_secs_f64())
+        .sum())
 }
 
 /// Runs `streams` greedy answers of exactly `tokens` tokens to prompts of `prompt` tokens.
@@ -64,9 +77,14 @@ fn answers(
     let running: Vec<_> = (0..streams)
         .map(|stream| {
             model.session.generate(GenerateRequest {
-                prompt: Prompt { parts: vec![PromptPart::Tokens(some_tokens(model, prompt, stream))] },
+                prompt: Prompt {
+                    parts: vec![PromptPart::Tokens(some_tokens(model, prompt, stream))],
+                },
                 max_tokens: Some(tokens),
-                sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
+                sampling: SamplingParams {
+                    temperature: 0.0,
+                    ..SamplingParams::default()
+                },
                 ignore_eos: true,
                 ..GenerateRequest::default()
             })
@@ -94,7 +112,11 @@ fn some_tokens(model: &LoadedModel, count: u32, stream: u32) -> Vec<Token> {
     let ordinary = (0..)
         .map(|n: u32| (n.wrapping_mul(7919).wrapping_add(stream * 101)) % vocabulary)
         .filter(|&token| !tokenizer.is_control(token));
-    beginning.into_iter().chain(ordinary).take(count as usize).collect()
+    beginning
+        .into_iter()
+        .chain(ordinary)
+        .take(count as usize)
+        .collect()
 }
 
 fn median(rates: &[f64]) -> f64 {
@@ -112,7 +134,10 @@ fn as_table(model: &LoadedModel, results: &[Measurement]) -> Result<(), Failure>
         .collect();
     let table = table(&["TEST", "MIN", "MEDIAN", "MAX (tokens/s)"], &rows);
     let load = model.load_time.as_secs_f64() * 1000.0;
-    print(&format!("{}, loaded in {load:.0} ms\n\n{table}", model.name))
+    print(&format!(
+        "{}, loaded in {load:.0} ms\n\n{table}",
+        model.name
+    ))
 }
 
 fn as_json(model: &LoadedModel, results: &[Measurement]) -> Result<(), Failure> {

@@ -34,7 +34,9 @@ pub(super) fn run(args: ListArgs) -> Result<(), Failure> {
     for (title, lines) in [("Adapters", adapters), ("Problems", problems)] {
         if !lines.is_empty() {
             text.push_str(&format!("\n{title}: {}\n", lines.len()));
-            lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+            lines
+                .iter()
+                .for_each(|line| text.push_str(&format!("  {line}\n")));
         }
     }
     print(&text)

@@ -33,8 +33,11 @@ pub(super) fn run(args: GenerateArgs) -> Result<(), Failure> {
         ..GenerateRequest::default()
     };
     let generation = model.session.generate(request)?;
-    let outcome =
-        if args.json { print_whole(&model, generation) } else { print_stream(generation) };
+    let outcome = if args.json {
+        print_whole(&model, generation)
+    } else {
+        print_stream(generation)
+    };
     // The engine's memory is given back before the process ends, and its thread with it.
     model.session.engine().shutdown();
     outcome
@@ -45,8 +48,9 @@ fn read_prompt(argument: Option<&str>) -> Result<String, Failure> {
         return Ok(text.to_owned());
     }
     if argument.is_none() && std::io::stdin().is_terminal() {
-        return Err(Failure::usage("there is no prompt")
-            .hint("give one with --prompt TEXT, or pipe it in"));
+        return Err(
+            Failure::usage("there is no prompt").hint("give one with --prompt TEXT, or pipe it in")
+        );
     }
     let mut text = String::new();
     std::io::stdin()

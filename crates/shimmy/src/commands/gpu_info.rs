@@ -8,8 +8,11 @@ use crate::cli::JsonArgs;
 use crate::failure::Failure;
 
 pub(super) fn run(args: &JsonArgs) -> Result<(), Failure> {
-    let (engines, compiled, devices) =
-        (backend::engines(), backend::gpu_backends(), backend::devices());
+    let (engines, compiled, devices) = (
+        backend::engines(),
+        backend::gpu_backends(),
+        backend::devices(),
+    );
     if args.json {
         return print_json(&json!({
             "engines": engines,
@@ -39,6 +42,9 @@ pub(super) fn run(args: &JsonArgs) -> Result<(), Failure> {
             ]
         })
         .collect();
-    text.push_str(&table(&["NAME", "KIND", "MEMORY", "FREE", "DESCRIPTION"], &rows));
+    text.push_str(&table(
+        &["NAME", "KIND", "MEMORY", "FREE", "DESCRIPTION"],
+        &rows,
+    ));
     print(&text)
 }

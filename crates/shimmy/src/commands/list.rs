@@ -16,7 +16,11 @@ pub(super) fn run(args: ListArgs) -> Result<(), Failure> {
     }
     if models.is_empty() {
         let problems = loader.problems().len();
-        let more = if problems > 0 { "; `shimmy discover` says what else was found" } else { "" };
+        let more = if problems > 0 {
+            "; `shimmy discover` says what else was found"
+        } else {
+            ""
+        };
         return Err(Failure::new(format!("no models found{more}")).hint(super::super::loader::HINT));
     }
     print(&models_table(&models))
@@ -25,7 +29,18 @@ pub(super) fn run(args: ListArgs) -> Result<(), Failure> {
 /// Models as a table.
 pub(super) fn models_table(models: &[ModelInfo]) -> String {
     let rows: Vec<Vec<String>> = models.iter().map(row).collect();
-    table(&["NAME", "SIZE", "TYPE", "PARAMETERS", "QUANT", "CONTEXT", "SOURCE"], &rows)
+    table(
+        &[
+            "NAME",
+            "SIZE",
+            "TYPE",
+            "PARAMETERS",
+            "QUANT",
+            "CONTEXT",
+            "SOURCE",
+        ],
+        &rows,
+    )
 }
 
 fn row(model: &ModelInfo) -> Vec<String> {

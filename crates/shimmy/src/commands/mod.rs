@@ -43,7 +43,9 @@ fn load(
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let name = name.filter(|name| *name != "default");
     // Inside the runtime from the first call on: loading starts a task.
-    runtime.block_on(async { loader.load(name).await }).map_err(load_failure)
+    runtime
+        .block_on(async { loader.load(name).await })
+        .map_err(load_failure)
 }
 
 /// A model that cannot be had, in the words of the command line.
@@ -97,7 +99,11 @@ fn bytes(count: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// Numbers of weights for people: `135M`, `1.5B`.
@@ -118,8 +124,10 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         }
     }
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> =
-            cells.zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        let padded: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:<width$}"))
+            .collect();
         format!("{}\n", padded.join("  ").trim_end())
     };
     let mut text = line(&mut header.iter().copied());
@@ -143,7 +151,10 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = [vec!["ü".to_owned(), "1".to_owned()], vec!["long".to_owned(), "2".to_owned()]];
+        let rows = [
+            vec!["ü".to_owned(), "1".to_owned()],
+            vec!["long".to_owned(), "2".to_owned()],
+        ];
         assert_eq!(table(&["A", "B"], &rows), "A     B\nü     1\nlong  2\n");
     }
 }

@@ -25,7 +25,9 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
             "first_token_ms": first_token,
         }))
     } else {
-        let count = info.parameter_count.map_or_else(|| "?".to_owned(), parameters);
+        let count = info
+            .parameter_count
+            .map_or_else(|| "?".to_owned(), parameters);
         let quantization = info.quantization.as_deref().unwrap_or("?");
         print(&format!(
             "{}: works\n  {} {count} {quantization}, {}\n  context {context} tokens, template {:?}\n  \
@@ -45,7 +47,10 @@ fn first_token(model: &LoadedModel) -> Result<f64, Failure> {
     let request = GenerateRequest {
         prompt: Prompt::marked("Hello"),
         max_tokens: Some(1),
-        sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
+        sampling: SamplingParams {
+            temperature: 0.0,
+            ..SamplingParams::default()
+        },
         ..GenerateRequest::default()
     };
     let mut generation = model.session.generate(request)?;

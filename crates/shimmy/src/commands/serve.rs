@@ -1,6 +1,9 @@
 //! `shimmy serve`: listens first, loads then, drains at the end.
 
-#![expect(clippy::print_stderr, reason = "people and scripts read the address here")]
+#![expect(
+    clippy::print_stderr,
+    reason = "people and scripts read the address here"
+)]
 
 use std::sync::Arc;
 
@@ -23,12 +26,17 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
 
     // Two threads carry the bytes of every stream; the computing ones are the engine's own, and
     // more here would only compete with them.
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let outcome = runtime.block_on(async {
         let state = AppState::new(Arc::clone(&loader) as Arc<dyn Loader>, server);
         let (shutdown, force) = signals()?;
-        eprintln!("shimmy {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
+        eprintln!(
+            "shimmy {} listening on http://{address}",
+            env!("CARGO_PKG_VERSION")
+        );
         if preload {
             tokio::spawn(load_base(Arc::clone(&loader)));
         } else {

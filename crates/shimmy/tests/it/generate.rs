@@ -32,12 +32,25 @@ fn the_only_model_needs_no_name_and_several_need_one() {
     let (folder, model) = tiny_folder();
     let dirs = ["--model-dirs", text(folder.path()), "--prompt", "hi"];
     assert_eq!(run(folder.path(), &with(&GREEDY, &dirs)).code, Some(0));
-    tiny::Model::new().seed(9).write(&model.with_file_name("second.gguf")).expect("written");
+    tiny::Model::new()
+        .seed(9)
+        .write(&model.with_file_name("second.gguf"))
+        .expect("written");
     let unnamed = run(folder.path(), &with(&GREEDY, &dirs));
     assert_eq!(unnamed.code, Some(1));
-    assert!(unnamed.stderr.contains("hint: name one of second, tiny"), "{}", unnamed.stderr);
-    let named = run(folder.path(), &with(&GREEDY, &with(&dirs, &["--name", "second"])));
-    let positional = run(folder.path(), &with(&GREEDY, &with(&dirs, &["SECOND.gguf"])));
+    assert!(
+        unnamed.stderr.contains("hint: name one of second, tiny"),
+        "{}",
+        unnamed.stderr
+    );
+    let named = run(
+        folder.path(),
+        &with(&GREEDY, &with(&dirs, &["--name", "second"])),
+    );
+    let positional = run(
+        folder.path(),
+        &with(&GREEDY, &with(&dirs, &["SECOND.gguf"])),
+    );
     assert_eq!(named.code, Some(0), "{named:?}");
     assert_eq!(named.stdout, positional.stdout);
 }
@@ -45,7 +58,10 @@ fn the_only_model_needs_no_name_and_several_need_one() {
 #[test]
 fn json_carries_the_text_and_the_counts() {
     let (folder, model) = tiny_folder();
-    let args = with(&GREEDY, &["--model-path", text(&model), "--prompt", "hi", "--json"]);
+    let args = with(
+        &GREEDY,
+        &["--model-path", text(&model), "--prompt", "hi", "--json"],
+    );
     let outcome = run(folder.path(), &args);
     let answer: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     assert_eq!(answer["usage"]["completion_tokens"], 24);
@@ -64,7 +80,14 @@ fn a_schema_makes_even_random_weights_say_json() {
         "additionalProperties": false,
     });
     std::fs::write(&schema, wanted.to_string()).expect("written");
-    let model = ["--model-path", text(&model), "--prompt", "hi", "--schema", text(&schema)];
+    let model = [
+        "--model-path",
+        text(&model),
+        "--prompt",
+        "hi",
+        "--schema",
+        text(&schema),
+    ];
     let outcome = run(folder.path(), &with(&["generate", "-n", "100"], &model));
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let answer: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
@@ -77,7 +100,10 @@ fn an_adapter_changes_the_answer_by_its_scale() {
     let adapter = folder.path().join("adapter.gguf");
     tiny::Adapter::new().write(&adapter).expect("written");
     let answer = |lora: Option<String>| {
-        let mut args = with(&GREEDY, &["--model-path", text(&model), "--prompt", "hello"]);
+        let mut args = with(
+            &GREEDY,
+            &["--model-path", text(&model), "--prompt", "hello"],
+        );
         let lora = lora.map(|lora| ["--lora".to_owned(), lora]);
         args.extend(lora.iter().flatten().map(String::as_str));
         let outcome = run(folder.path(), &args);
@@ -93,7 +119,9 @@ fn an_adapter_changes_the_answer_by_its_scale() {
 fn the_same_seed_gives_the_same_text_and_another_another() {
     let (folder, model) = tiny_folder();
     let answer = |seed: &str| {
-        let args = ["generate", "-n", "40", "-t", "1.5", "--top-k", "0", "--prompt", "hi", "--seed"];
+        let args = [
+            "generate", "-n", "40", "-t", "1.5", "--top-k", "0", "--prompt", "hi", "--seed",
+        ];
         let args = with(&args, &[seed, "--model-path", text(&model)]);
         run(folder.path(), &args).stdout
     };

@@ -54,8 +54,12 @@ fn json_sse_and_chat_give_the_same_text() {
 
 /// The data of each event.
 fn events(response: reqwest::blocking::Response) -> Vec<String> {
-    let lines = BufReader::new(response).lines().map(|line| line.expect("text"));
-    lines.filter_map(|line| line.strip_prefix("data: ").map(str::to_owned)).collect()
+    let lines = BufReader::new(response)
+        .lines()
+        .map(|line| line.expect("text"));
+    lines
+        .filter_map(|line| line.strip_prefix("data: ").map(str::to_owned))
+        .collect()
 }
 
 #[test]
@@ -63,7 +67,9 @@ fn eight_clients_at_once_get_what_each_gets_alone() {
     let (folder, model) = tiny_folder();
     let server = Server::with_model(folder.path(), &model, &[]);
     let prompt = |n: usize| "hello ".repeat(n + 1);
-    let alone: Vec<String> = (0..8).map(|n| server.generate(&greedy(&prompt(n), 30))).collect();
+    let alone: Vec<String> = (0..8)
+        .map(|n| server.generate(&greedy(&prompt(n), 30)))
+        .collect();
     let together: Vec<String> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
             .map(|n| {
@@ -71,7 +77,10 @@ fn eight_clients_at_once_get_what_each_gets_alone() {
                 scope.spawn(move || server.generate(&greedy(&prompt(n), 30)))
             })
             .collect();
-        clients.into_iter().map(|client| client.join().expect("a client")).collect()
+        clients
+            .into_iter()
+            .map(|client| client.join().expect("a client"))
+            .collect()
     });
     assert_eq!(together, alone);
 }
@@ -97,7 +106,10 @@ fn a_seeded_answer_does_not_depend_on_what_else_runs() {
 fn a_prompt_of_many_batches_is_answered() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = folder.path().join("long.gguf");
-    tiny::Model::new().context_length(8192).write(&model).expect("written");
+    tiny::Model::new()
+        .context_length(8192)
+        .write(&model)
+        .expect("written");
     let server = Server::with_model(folder.path(), &model, &[]);
     let mut body = greedy(&"x y ".repeat(1800), 8);
     body["raw"] = json!(true);
@@ -140,14 +152,21 @@ fn an_adapter_is_chosen_per_request() {
 #[test]
 fn a_model_is_loaded_on_demand_and_unloaded_on_request() {
     let (folder, model) = tiny_folder();
-    tiny::Model::new().seed(5).write(&model.with_file_name("second.gguf")).expect("written");
+    tiny::Model::new()
+        .seed(5)
+        .write(&model.with_file_name("second.gguf"))
+        .expect("written");
     let server = Server::start(folder.path(), &["--model-dirs", text(folder.path())]);
     let loaded = |server: &Server| server.get("/health").1["models"]["loaded"].clone();
     assert_eq!(loaded(&server), 0);
     assert_eq!(server.post("/api/models/second/load", &json!({})).0, 200);
     assert_eq!(loaded(&server), 1);
     let mut body = greedy("hi", 3);
-    assert_eq!(server.post("/api/generate", &body).0, 400, "two models, none named");
+    assert_eq!(
+        server.post("/api/generate", &body).0,
+        400,
+        "two models, none named"
+    );
     body["model"] = json!("tiny");
     server.generate(&body);
     assert_eq!(loaded(&server), 2);

@@ -17,8 +17,14 @@ fn sigterm_lets_a_running_answer_finish_and_exits_with_0() {
     reader.read_line(&mut first).expect("a first event");
     server.signal("TERM");
     let mut rest = String::new();
-    reader.read_to_string(&mut rest).expect("the rest of the answer");
-    assert!(rest.ends_with("data: [DONE]\n\n"), "cut: …{}", &rest[rest.len().saturating_sub(80)..]);
+    reader
+        .read_to_string(&mut rest)
+        .expect("the rest of the answer");
+    assert!(
+        rest.ends_with("data: [DONE]\n\n"),
+        "cut: …{}",
+        &rest[rest.len().saturating_sub(80)..]
+    );
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
 }
@@ -31,13 +37,19 @@ fn a_second_signal_ends_at_once_with_a_last_word() {
         "prompt": "hi", "max_tokens": 2000, "stream": true, "temperature": 0,
         "stream_format": "json",
     });
-    let responses: Vec<_> = (0..8).map(|_| server.open("/api/generate", &body)).collect();
+    let responses: Vec<_> = (0..8)
+        .map(|_| server.open("/api/generate", &body))
+        .collect();
     server.signal("TERM");
     server.signal("INT");
     let ended = Instant::now();
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert!(ended.elapsed().as_secs() < 10, "it took {:?}", ended.elapsed());
+    assert!(
+        ended.elapsed().as_secs() < 10,
+        "it took {:?}",
+        ended.elapsed()
+    );
     drop(responses);
 }
 

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 use shimmy_testkit::tiny;
@@ -15,7 +15,11 @@ pub(crate) fn shimmy(folder: &Path) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SHIMMY_")) {
         command.env_remove(name);
     }
-    command.env("HOME", folder).env("NO_COLOR", "1").env_remove("RUST_LOG").current_dir(folder);
+    command
+        .env("HOME", folder)
+        .env("NO_COLOR", "1")
+        .env_remove("RUST_LOG")
+        .current_dir(folder);
     command
 }
 
@@ -63,7 +67,8 @@ pub(crate) fn tiny_folder() -> (TempDir, PathBuf) {
 
 /// A path as an argument.
 pub(crate) fn text(path: &Path) -> &str {
-    path.to_str().expect("a temporary folder's name is plain text")
+    path.to_str()
+        .expect("a temporary folder's name is plain text")
 }
 
 /// A running server; killed when dropped.
@@ -72,7 +77,7 @@ pub(crate) struct Server {
     base: String,
     client: reqwest::blocking::Client,
     /// What it wrote to standard error, once that is closed.
-    log: mpsc::Receiver<String>,
+    log: Option<JoinHandle<String>>,
 }
 
 impl Server {
@@ -94,30 +99,35 @@ impl Server {
             .unwrap_or_else(|| panic!("no address in {line:?}"))
             .1
             .to_owned();
-        let (sender, log) = mpsc::channel();
-        std::thread::spawn(move || {
+        let log = std::thread::spawn(move || {
             let mut rest = String::new();
             // Whatever could be read is kept.
             let _ = stderr.read_to_string(&mut rest);
-            let _ = sender.send(rest);
+            rest
         });
-        let client = reqwest::blocking::Client::builder().timeout(None).build().expect("a client");
-        Self { child, base, client, log }
+        let client = reqwest::blocking::Client::builder()
+            .timeout(None)
+            .build()
+            .expect("a client");
+        Self {
+            child,
+            base,
+            client,
+            log: Some(log),
+        }
     }
 
     /// A server whose base model is this file.
     pub(crate) fn with_model(folder: &Path, model: &Path, args: &[&str]) -> Self {
-        let all: Vec<&str> =
-            ["--model-path", text(model)].into_iter().chain(args.iter().copied()).collect();
+        let all: Vec<&str> = ["--model-path", text(model)]
+            .into_iter()
+            .chain(args.iter().copied())
+            .collect();
         Self::start(folder, &all)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
-    }
-
-    pub(crate) fn address(&self) -> &str {
-        self.base.trim_start_matches("http://")
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {
@@ -126,13 +136,22 @@ impl Server {
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let response = self.client.post(self.url(path)).json(body).send().expect("an answer");
+        let response = self
+            .client
+            .post(self.url(path))
+            .json(body)
+            .send()
+            .expect("an answer");
         (response.status().as_u16(), response.json().expect("JSON"))
     }
 
     /// A response whose body has not been read.
     pub(crate) fn open(&self, path: &str, body: &Value) -> reqwest::blocking::Response {
-        self.client.post(self.url(path)).json(body).send().expect("an answer")
+        self.client
+            .post(self.url(path))
+            .json(body)
+            .send()
+            .expect("an answer")
     }
 
     /// The text of a native answer that must succeed.
@@ -143,14 +162,21 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        let sent = Command::new("kill")
+            .args(["-s", name, &self.child.id().to_string()])
+            .status();
         assert!(sent.expect("kill").success());
     }
 
     /// Waits for the end, and returns it with the log.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().expect("an end");
-        let log = self.log.recv().expect("the reader sends once");
+        let log = self
+            .log
+            .take()
+            .expect("only here")
+            .join()
+            .expect("the reader ends");
         (status, log)
     }
 }

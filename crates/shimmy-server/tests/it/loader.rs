@@ -1,0 +1,138 @@
+//! A loader that knows a handful of models: one that answers, and one for each way not to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use shimmy_chat::{ChatTemplate, TemplateVocabulary};
+use shimmy_engine::stub::{StubConfig, session};
+use shimmy_engine::{AdapterId, EngineConfig, SamplingParams};
+use shimmy_server::{
+    AdapterInfo, EngineReport, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus,
+};
+
+/// A loader for servers that never get a request.
+pub(crate) fn loader() -> Arc<dyn Loader> {
+    let model = model(StubConfig::default(), EngineConfig::default(), false);
+    Arc::new(TestLoader {
+        model: Arc::new(model),
+    })
+}
+
+pub(crate) struct TestLoader {
+    pub(crate) model: Arc<LoadedModel>,
+}
+
+pub(crate) fn model(stub: StubConfig, engine: EngineConfig, base_model: bool) -> LoadedModel {
+    let adapters = (0..stub.adapters as u32)
+        .map(|id| AdapterInfo {
+            id: AdapterId(id),
+            name: format!("adapter-{id}"),
+            path: format!("/adapters/{id}.gguf").into(),
+        })
+        .collect();
+    let session = session(stub, engine);
+    let specials = if base_model {
+        &[][..]
+    } else {
+        session.tokenizer().special_texts()
+    };
+    let vocabulary = TemplateVocabulary {
+        specials: specials.to_vec(),
+        ..TemplateVocabulary::default()
+    };
+    let template = ChatTemplate::new(None, vocabulary).unwrap();
+    LoadedModel {
+        name: "stub".to_owned(),
+        session,
+        template,
+        info: info("stub"),
+        default_sampling: SamplingParams {
+            temperature: 0.0,
+            ..SamplingParams::default()
+        },
+        default_adapters: Vec::new(),
+        adapters,
+        load_time: Duration::from_millis(7),
+    }
+}
+
+fn info(name: &str) -> ModelInfo {
+    ModelInfo {
+        name: name.to_owned(),
+        size_bytes: 1234,
+        model_type: "stub".to_owned(),
+        parameter_count: Some(5678),
+        quantization: Some("Q8_0".to_owned()),
+        context_length: Some(4096),
+        source: "test".to_owned(),
+        modified: Some(jiff::Timestamp::from_second(1_700_000_000).unwrap()),
+        loaded: name == "stub",
+        chat: true,
+        problem: None,
+    }
+}
+
+impl TestLoader {
+    fn find(&self, name: &str) -> Result<ModelInfo, LoadError> {
+        self.list()
+            .into_iter()
+            .find(|info| info.name == name)
+            .ok_or_else(|| LoadError::NotFound {
+                name: name.to_owned(),
+                suggestions: vec!["stub".to_owned()],
+            })
+    }
+}
+
+impl Loader for TestLoader {
+    fn list(&self) -> Vec<ModelInfo> {
+        let broken = ModelInfo {
+            problem: Some("cut short".to_owned()),
+            ..info("broken")
+        };
+        vec![info("stub"), info("owner/tiny:q4"), broken]
+    }
+
+    fn discover(&self) -> Vec<ModelInfo> {
+        self.list()
+    }
+
+    fn load<'a>(
+        &'a self,
+        name: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Arc<LoadedModel>, LoadError>> {
+        let loaded = match name {
+            None | Some("stub" | "owner/tiny:q4") => Ok(Arc::clone(&self.model)),
+            Some("ambiguous") => Err(LoadError::Ambiguous {
+                name: "ambiguous".to_owned(),
+                candidates: vec!["a".to_owned(), "b".to_owned()],
+            }),
+            Some("broken") => Err(LoadError::Failed {
+                name: "broken".to_owned(),
+                reason: "the file is cut short".to_owned(),
+            }),
+            Some("busy") => Err(LoadError::Busy {
+                name: "busy".to_owned(),
+            }),
+            Some(name) => Err(self.find(name).unwrap_err()),
+        };
+        std::future::ready(loaded).boxed()
+    }
+
+    fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, LoadError>> {
+        std::future::ready(self.find(name).map(|info| info.loaded)).boxed()
+    }
+
+    fn status(&self, name: &str) -> Result<ModelStatus, LoadError> {
+        let info = self.find(name)?;
+        let engine = info.loaded.then(|| EngineReport::of(&self.model));
+        Ok(ModelStatus { info, engine })
+    }
+
+    fn diagnostics(&self) -> Value {
+        json!({ "devices": [], "cpu_features": ["stub"] })
+    }
+}

@@ -1,0 +1,322 @@
+"""The official OpenAI client against the built binary and a real model.
+
+SHIMMY_BIN names the binary and SHIMMY_TEST_MODEL (or SHIMMY_BASE_GGUF) the GGUF file. Nothing is
+asserted about how clever the answers are, only that the client understands all of them.
+`cargo xtask ci --only openai` sets everything up.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import openai
+import pytest
+
+KEY = "a-token-for-this-test"
+START_LIMIT = 60.0
+SKY = [{"role": "user", "content": "Why is the sky blue?"}]
+FRANCE = [
+    {"role": "user", "content": "What is the capital of France? Answer in one sentence."}
+]
+
+
+class Server:
+    """The binary, serving on a free loopback port until it is stopped."""
+
+    def __init__(self, log, api_key=None):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("SHIMMY_") and not name.startswith("OPENAI_")
+        }
+        environment["SHIMMY_BASE_GGUF"] = (
+            os.environ.get("SHIMMY_TEST_MODEL") or os.environ["SHIMMY_BASE_GGUF"]
+        )
+        if api_key:
+            environment["SHIMMY_API_KEY"] = api_key
+        with open(log, "wb") as output:
+            self.process = subprocess.Popen(
+                [os.environ["SHIMMY_BIN"], "serve", "--bind", f"127.0.0.1:{port}"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.wait_until_healthy()
+
+    def wait_until_healthy(self):
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        end = time.monotonic() + START_LIMIT
+        while True:
+            try:
+                with opener.open(self.url + "/health", timeout=5) as answer:
+                    assert json.load(answer)["status"] == "ok"
+                    return
+            except (OSError, urllib.error.URLError):
+                if self.process.poll() is not None or time.monotonic() > end:
+                    self.stop()
+                    pytest.fail(f"the server did not start:\n{self.log.read_text()}")
+                time.sleep(0.02)
+
+    def client(self, **options):
+        settings = {"api_key": "none", "max_retries": 0, "timeout": 120.0, **options}
+        return openai.OpenAI(base_url=self.url + "/v1", **settings)
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    running = Server(tmp_path_factory.mktemp("server") / "log")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    return server.client()
+
+
+@pytest.fixture(scope="module")
+def model(client):
+    return client.models.list().data[0].id
+
+
+def chat(client, model, messages=None, **options):
+    settings = {"temperature": 0, "max_tokens": 24, **options}
+    return client.chat.completions.create(model=model, messages=messages or SKY, **settings)
+
+
+def text_of(stream):
+    return "".join(
+        choice.delta.content or "" for chunk in stream for choice in chunk.choices
+    )
+
+
+def test_models_are_listed_and_retrieved(client, model):
+    listed = client.models.list().data
+    assert model in [entry.id for entry in listed]
+    assert all(entry.object == "model" for entry in listed)
+    assert client.models.retrieve(model).id == model
+
+
+def test_chat_answers(client, model):
+    answer = chat(client, model, FRANCE)
+    choice = answer.choices[0]
+    assert answer.object == "chat.completion"
+    assert choice.message.role == "assistant"
+    assert "Paris" in choice.message.content
+    assert choice.finish_reason == "stop"
+    usage = answer.usage
+    assert usage.prompt_tokens > 0
+    assert usage.completion_tokens > 0
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+
+
+def test_the_base_model_has_a_name_that_always_works(client):
+    assert "Paris" in chat(client, "default", FRANCE).choices[0].message.content
+
+
+def test_chat_streams_the_same_text(client, model):
+    whole = chat(client, model)
+    chunks = list(
+        chat(client, model, stream=True, stream_options={"include_usage": True})
+    )
+    assert text_of(chunks) == whole.choices[0].message.content
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert len({chunk.created for chunk in chunks}) == 1
+    roles = [choice.delta.role for chunk in chunks for choice in chunk.choices]
+    assert roles[0] == "assistant"
+    assert not any(roles[1:])
+    *others, last = chunks
+    assert last.choices == []
+    assert last.usage.completion_tokens == whole.usage.completion_tokens
+    assert last.usage.prompt_tokens == whole.usage.prompt_tokens
+    assert all(chunk.usage is None for chunk in others)
+    assert others[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+
+
+def test_a_stop_string_ends_the_answer_and_is_left_out(client, model):
+    whole = chat(client, model).choices[0].message.content
+    stop = whole.split()[4]
+    answer = chat(client, model, stop=[stop]).choices[0]
+    assert answer.finish_reason == "stop"
+    assert answer.message.content == whole[: whole.index(stop)]
+    streamed = text_of(chat(client, model, stop=[stop], stream=True))
+    assert streamed == answer.message.content
+
+
+def test_the_same_seed_gives_the_same_text(client, model):
+    def draw(seed):
+        answer = chat(client, model, seed=seed, temperature=1.0, top_p=1.0)
+        return answer.choices[0].message.content
+
+    assert draw(7) == draw(7)
+    assert len({draw(seed) for seed in range(4)}) > 1
+
+
+def test_max_tokens_is_kept_and_told(client, model):
+    answer = chat(client, model, max_tokens=5)
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage.completion_tokens == 5
+    newer = client.chat.completions.create(
+        model=model, messages=SKY, temperature=0, max_completion_tokens=5
+    )
+    assert newer.choices[0].finish_reason == "length"
+    assert newer.usage.completion_tokens == 5
+
+
+def test_an_unknown_model_is_not_found(client):
+    with pytest.raises(openai.NotFoundError) as raised:
+        chat(client, "no-such-model")
+    assert "no-such-model" in raised.value.body["message"]
+
+
+def test_a_prompt_over_the_context_is_refused_with_its_code(client, model):
+    long = [{"role": "user", "content": "one two three four five " * 8000}]
+    with pytest.raises(openai.BadRequestError) as raised:
+        chat(client, model, long)
+    assert raised.value.code == "context_length_exceeded"
+    assert sum(word.strip(".,;()").isdigit() for word in raised.value.body["message"].split()) >= 2
+
+
+def test_a_bad_value_names_its_field(client, model):
+    with pytest.raises(openai.BadRequestError) as raised:
+        chat(client, model, max_tokens=-1)
+    assert "max_tokens" in raised.value.body["message"]
+    assert set(raised.value.body) == {"message", "type", "param", "code"}
+
+
+def test_a_wrong_type_names_its_field(client, model):
+    with pytest.raises(openai.BadRequestError) as raised:
+        chat(client, model, temperature="warm")
+    assert "temperature" in raised.value.body["message"]
+
+
+def test_no_messages_are_refused(client, model):
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.chat.completions.create(model=model, messages=[], max_tokens=4)
+    assert "messages" in raised.value.body["message"]
+
+
+def test_a_json_schema_is_kept(client, model):
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 20}, "big": {"type": "boolean"}},
+        "required": ["city", "big"],
+        "additionalProperties": False,
+    }
+    answer = chat(
+        client,
+        model,
+        [{"role": "user", "content": "Describe Paris as JSON."}],
+        max_tokens=96,
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "city", "strict": True, "schema": schema},
+        },
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    value = json.loads(answer.choices[0].message.content)
+    assert set(value) == {"city", "big"}
+    assert isinstance(value["city"], str)
+    assert isinstance(value["big"], bool)
+
+
+def test_text_of_any_script_goes_in_and_comes_out_whole(client, model):
+    messages = [{"role": "user", "content": "Repeat: Grüße, 你好, Здравствуй, 🦙👩‍👩‍👧"}]
+    whole = chat(client, model, messages, max_tokens=48)
+    chunks = chat(client, model, messages, max_tokens=48, stream=True)
+    streamed = text_of(chunks)
+    assert streamed == whole.choices[0].message.content
+    assert streamed
+    streamed.encode("utf-8")
+
+
+def test_a_conversation_keeps_what_was_said(client, model):
+    messages = [
+        {"role": "system", "content": "You answer in one short sentence."},
+        {"role": "user", "content": [{"type": "text", "text": "My name is Ada."}]},
+        {"role": "assistant", "content": "Nice to meet you, Ada."},
+        {"role": "user", "content": "Say hello to me."},
+    ]
+    short = chat(client, model, messages[:2]).usage.prompt_tokens
+    answer = chat(client, model, messages)
+    assert answer.usage.prompt_tokens > short
+    assert answer.choices[0].message.content
+
+
+def test_a_reader_that_leaves_does_not_stop_the_server(client, model):
+    stream = chat(client, model, stream=True, max_tokens=400)
+    next(iter(stream))
+    stream.close()
+    assert "Paris" in chat(client, model, FRANCE).choices[0].message.content
+
+
+def test_two_streams_run_together(server, model):
+    """Neither waits for the other to end: each gets its first text before the other's last."""
+    moments = {}
+    texts = {}
+    start = threading.Barrier(2)
+
+    def read(name, messages):
+        own = server.client()
+        start.wait(timeout=30)
+        seen = []
+        text = ""
+        stream = own.chat.completions.create(
+            model=model,
+            messages=messages,
+            stream=True,
+            max_tokens=64,
+            temperature=0,
+            extra_body={"ignore_eos": True},
+        )
+        for chunk in stream:
+            for choice in chunk.choices:
+                if choice.delta.content:
+                    seen.append(time.monotonic())
+                    text += choice.delta.content
+        moments[name], texts[name] = seen, text
+
+    prompts = {"sky": SKY, "sea": [{"role": "user", "content": "Write about the sea."}]}
+    threads = [threading.Thread(target=read, args=item) for item in prompts.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert set(moments) == {"sky", "sea"}
+    assert moments["sky"][0] < moments["sea"][-1]
+    assert moments["sea"][0] < moments["sky"][-1]
+    assert texts["sky"] != texts["sea"]
+
+
+def test_a_token_is_asked_for_when_one_is_set(tmp_path):
+    guarded = Server(tmp_path / "log", api_key=KEY)
+    try:
+        with pytest.raises(openai.AuthenticationError):
+            guarded.client(api_key="wrong").models.list()
+        with pytest.raises(openai.AuthenticationError):
+            chat(guarded.client(api_key="wrong"), "default")
+        allowed = guarded.client(api_key=KEY)
+        assert allowed.models.list().data
+        assert chat(allowed, "default", FRANCE, max_tokens=4).choices[0].message.content
+    finally:
+        guarded.stop()
