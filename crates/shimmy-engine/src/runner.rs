@@ -86,6 +86,12 @@ pub trait Runner {
     /// What this runner can hold; constant for its life.
     fn limits(&self) -> RunnerLimits;
 
+    /// Announces that so many cells of the cache will be in use, so that a cache that grows by
+    /// need does so once and before the batch.
+    ///
+    /// Only an error after which nothing can be computed before [`reset`](Self::reset) is one.
+    fn reserve(&mut self, cells: usize) -> Result<(), RunnerError>;
+
     /// Computes one batch of at most `limits().batch` rows.
     ///
     /// Blocks until done. On an error other than [`RunnerError::Failed`] and

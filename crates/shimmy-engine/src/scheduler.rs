@@ -141,6 +141,16 @@ impl Scheduler {
             .sum()
     }
 
+    /// Cells that the running requests need for all their known tokens and the next one.
+    pub(crate) fn cells_promised(&self) -> usize {
+        let needed: usize = self
+            .running
+            .iter()
+            .map(|r| r.sequence.tokens.len() + 1)
+            .sum();
+        needed.min(self.limits.cells)
+    }
+
     /// Plans the next step.
     pub(crate) fn plan(&mut self) -> Plan {
         self.step += 1;

@@ -195,6 +195,10 @@ impl Runner for StubRunner {
         }
     }
 
+    fn reserve(&mut self, _: usize) -> Result<(), RunnerError> {
+        Ok(())
+    }
+
     fn decode(&mut self, batch: &Batch) -> Result<(), RunnerError> {
         if let Some(gate) = &self.config.gate
             && gate.recv().is_err()

@@ -316,6 +316,32 @@ impl Context {
         unsafe { sys::llama_memory_seq_rm(self.memory, id, from, -1) }
     }
 
+    /// Everything that the memory holds, to be put into another context of the same model by
+    /// [`restore`](Self::restore); `None` when llama.cpp cannot give it away.
+    pub fn save(&mut self) -> Option<Vec<u8>> {
+        // SAFETY: the context is alive; llama.cpp catches its own exceptions and returns 0.
+        let size = unsafe { sys::llama_state_get_size(self.raw.as_ptr()) };
+        let mut state = vec![0; size];
+        // SAFETY: as above; at most `size` bytes are written, which the buffer has.
+        let written =
+            unsafe { sys::llama_state_get_data(self.raw.as_ptr(), state.as_mut_ptr(), size) };
+        (size > 0 && written == size).then_some(state)
+    }
+
+    /// Replaces what the memory holds by what [`save`](Self::save) took from a context of the
+    /// same model; false, with an empty memory, when it does not fit.
+    pub fn restore(&mut self, state: &[u8]) -> bool {
+        // SAFETY: the context is alive; at most the bytes of `state` are read, and llama.cpp
+        // catches the exceptions of a state that does not fit and returns 0.
+        let read =
+            unsafe { sys::llama_state_set_data(self.raw.as_ptr(), state.as_ptr(), state.len()) };
+        if read != state.len() {
+            // SAFETY: the memory, null or not, is the context's.
+            unsafe { sys::llama_memory_clear(self.memory, true) };
+        }
+        read == state.len()
+    }
+
     /// The first and the last position that the memory holds of a sequence, and all between them;
     /// `None` when it is empty. A sliding window forgets the first ones.
     pub fn positions(&self, sequence: u32) -> Option<(u32, u32)> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shimmy_engine::{AdapterId, Batch, Runner, RunnerError, RunnerLimits, SequenceId};
 
 use crate::context::{AbortFlag, Context, ContextOptions};
-use crate::error::LlamaError;
+use crate::error::{DecodeError, LlamaError};
 use crate::lora::Adapter;
 use crate::model::Model;
 
@@ -31,17 +31,30 @@ pub struct LlamaRunner {
     /// The adapters that the context applies.
     active: Vec<(AdapterId, f32)>,
     model: Arc<Model>,
+    /// As asked for, but with the cells that the context has now.
     options: ContextOptions,
     abort: AbortFlag,
     limits: RunnerLimits,
+    /// Cells that the cache may grow to; fewer than the limit once there was no memory for them.
+    most_cells: usize,
 }
+
+/// Cells of a new cache.
+///
+/// llama.cpp clears a cache when it makes it, which takes a start's longest part (0.1 s for 8192
+/// cells of a 135M model) and the memory of all cells, whether they are ever used or not. So the
+/// cache starts small and doubles when it is needed, up to what was asked for.
+const FIRST_CELLS: u32 = 2048;
+
+/// llama.cpp rounds the number of cells up to a multiple of this.
+const CELL_STEP: u32 = 256;
 
 impl LlamaRunner {
     /// Creates a runner with an empty cache, without a warm-up: the first batch pays for reading
     /// weights that are still on disk. Blocks until adapters are read and the cache is cleared.
     pub fn new(model: Arc<Model>, options: RunnerOptions) -> Result<Self, LlamaError> {
         let RunnerOptions {
-            context: context_options,
+            context: mut context_options,
             adapters: paths,
             abort,
         } = options;
@@ -65,12 +78,20 @@ impl LlamaRunner {
             .iter()
             .map(|path| Adapter::load(&model, path).map(Some))
             .collect::<Result<Vec<_>, _>>()?;
+        // Checked as asked for, since the first context is made with fewer cells.
+        context_options.resolve(&model)?;
+        let most = context_options
+            .cells
+            .unwrap_or_else(|| model.context_length())
+            .next_multiple_of(CELL_STEP);
+        let first = FIRST_CELLS.max(context_options.batch.next_multiple_of(CELL_STEP));
+        context_options.cells = Some(most.min(first));
         let context = Context::new(Arc::clone(&model), &context_options, abort.clone())?;
         if !context.has_memory() {
             return Err(cannot("it only makes embeddings"));
         }
         let limits = RunnerLimits {
-            cells: context.cells(),
+            cells: most as usize,
             sequences: context.sequences(),
             batch: context.max_rows(),
             vocabulary: model.vocabulary(),
@@ -86,6 +107,7 @@ impl LlamaRunner {
             options: context_options,
             abort,
             limits,
+            most_cells: limits.cells,
         })
     }
 
@@ -143,12 +165,24 @@ impl Runner for LlamaRunner {
         self.limits
     }
 
+    fn reserve(&mut self, cells: usize) -> Result<(), RunnerError> {
+        if cells > self.cells() {
+            self.grow(cells)?;
+        }
+        Ok(())
+    }
+
     fn decode(&mut self, batch: &Batch) -> Result<(), RunnerError> {
-        let context = self.context.as_mut().ok_or_else(no_context)?;
-        context.decode(batch.rows()).map_err(|error| {
+        loop {
+            let context = self.context.as_mut().ok_or_else(no_context)?;
+            let error = match context.decode(batch.rows()) {
+                Ok(()) => return Ok(()),
+                Err(DecodeError::CacheFull) if self.grow(0)? => continue,
+                Err(error) => error,
+            };
             tracing::debug!(%error, rows = batch.len(), "a batch was not computed");
-            error.into()
-        })
+            return Err(error.into());
+        }
     }
 
     fn logits(&mut self, row: usize) -> Option<&mut [f32]> {
@@ -192,6 +226,49 @@ impl Runner for LlamaRunner {
         // An adapter that was active may be unloaded by now; the next batch chooses anyway.
         self.active.clear();
         Ok(())
+    }
+}
+
+impl LlamaRunner {
+    fn cells(&self) -> usize {
+        self.context.as_ref().map_or(0, Context::cells)
+    }
+
+    /// Moves what the cache holds into one with room for `cells`, or for all that was asked for.
+    /// False when the cache is as it was: it cannot grow, or there is no memory for more.
+    fn grow(&mut self, cells: usize) -> Result<bool, RunnerError> {
+        let now = self.cells();
+        let wanted = cells.max(now + 1).next_power_of_two().min(self.most_cells);
+        if wanted <= now {
+            return Ok(false);
+        }
+        let Some(state) = self.context.as_mut().and_then(Context::save) else {
+            return Ok(false);
+        };
+        // First the old cache is freed: there may not be memory for two.
+        self.context = None;
+        let grown = self.open(wanted, &state);
+        if let Err(error) = &grown {
+            tracing::warn!(%error, cells = wanted, "the KV cache cannot grow");
+            self.most_cells = now;
+            self.open(now, &state)?;
+        }
+        tracing::debug!(from = now, to = self.cells(), "the KV cache has grown");
+        Ok(grown.is_ok())
+    }
+
+    /// Opens a context with this many cells and this content.
+    fn open(&mut self, cells: usize, state: &[u8]) -> Result<(), RunnerError> {
+        self.options.cells = u32::try_from(cells).ok();
+        let mut context = Context::new(Arc::clone(&self.model), &self.options, self.abort.clone())
+            .map_err(|error| RunnerError::Failed(error.to_string()))?;
+        if !context.restore(state) {
+            let reason = "the content of the KV cache could not be moved".to_owned();
+            return Err(RunnerError::Failed(reason));
+        }
+        self.context = Some(context);
+        let active = std::mem::take(&mut self.active);
+        self.set_adapters(&active)
     }
 }
 

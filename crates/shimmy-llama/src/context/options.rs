@@ -90,7 +90,7 @@ impl Default for ContextOptions {
 
 impl ContextOptions {
     /// The parameters for llama.cpp, checked for what it would abort on.
-    pub(super) fn resolve(&self, model: &Model) -> Result<sys::llama_context_params, LlamaError> {
+    pub(crate) fn resolve(&self, model: &Model) -> Result<sys::llama_context_params, LlamaError> {
         let cells = self.cells.unwrap_or_else(|| model.context_length());
         self.check(cells)?;
         let batch = self.batch.min(cells);

@@ -6,6 +6,7 @@
 
 mod adapters;
 mod decoding;
+mod growth;
 mod loading;
 mod support;
 mod tokenizer;
