@@ -280,7 +280,8 @@ impl Engine<'_> {
         let adapters: Vec<_> = plan.adapters.iter().map(|a| (a.id, a.scale)).collect();
         let outcome = self
             .runner
-            .set_adapters(&adapters)
+            .reserve(self.scheduler.cells_promised())
+            .and_then(|()| self.runner.set_adapters(&adapters))
             .and_then(|()| self.runner.decode(&plan.batch));
         match outcome {
             Ok(()) => {

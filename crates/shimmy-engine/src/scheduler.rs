@@ -221,13 +221,8 @@ impl Scheduler {
     /// is not overtaken, so none starves.
     fn admit(&mut self) {
         while let Some(next) = self.waiting.front() {
-            // Everyone running needs its known tokens and one more; so will the newcomer.
-            let promised: usize = self
-                .running
-                .iter()
-                .map(|running| running.sequence.tokens.len() + 1)
-                .sum();
-            let fits = promised + next.tokens.len() < self.limits.cells || self.running.is_empty();
+            let promised = self.cells_promised() + next.tokens.len();
+            let fits = promised < self.limits.cells || self.running.is_empty();
             if !fits {
                 return;
             }

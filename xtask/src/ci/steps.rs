@@ -52,6 +52,11 @@ pub(super) const ALL: &[Step] = &[
         "unit, property, contract and tiny-model tests",
         tests,
     ),
+    step(
+        "tests-stub",
+        "the binary without C++, on the deterministic engine",
+        tests_stub,
+    ),
     step("doc-tests", "the examples in the documentation", doc_tests),
     step(
         "release",
@@ -229,6 +234,15 @@ fn tests(workspace: &Workspace) -> Result<Outcome> {
         Outcome::Passed(_) => Outcome::Passed(format!("by {by}")),
         other => other,
     })
+}
+
+fn tests_stub(workspace: &Workspace) -> Result<Outcome> {
+    pass_through(
+        workspace
+            .cargo()
+            .args(["test", "--locked", "--package", "shimmy"])
+            .args(["--no-default-features", "--features", "stub"]),
+    )
 }
 
 fn doc_tests(workspace: &Workspace) -> Result<Outcome> {

@@ -1,5 +1,13 @@
 //! The engines that are compiled in: the one place that knows the features `llama` and `stub`.
 
+#![cfg_attr(
+    not(feature = "llama"),
+    expect(
+        dead_code,
+        reason = "the command line is the same in a build without an engine"
+    )
+)]
+
 #[cfg(feature = "llama")]
 mod llama;
 #[cfg(feature = "stub")]

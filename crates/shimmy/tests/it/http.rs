@@ -29,9 +29,8 @@ fn json_sse_and_chat_give_the_same_text() {
     let whole = server.generate(&greedy("hello", 40));
 
     let mut body = greedy("hello", 40);
-    body["stream"] = json!(true);
     body["stream_format"] = json!("json");
-    let events = events(server.open("/api/generate", &body));
+    let (_, events) = server.stream(&body);
     assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
     let streamed: String = events[..events.len() - 1]
         .iter()
@@ -50,16 +49,6 @@ fn json_sse_and_chat_give_the_same_text() {
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["choices"][0]["message"]["content"], json!(whole));
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
-}
-
-/// The data of each event.
-fn events(response: reqwest::blocking::Response) -> Vec<String> {
-    let lines = BufReader::new(response)
-        .lines()
-        .map(|line| line.expect("text"));
-    lines
-        .filter_map(|line| line.strip_prefix("data: ").map(str::to_owned))
-        .collect()
 }
 
 #[test]

@@ -1,10 +1,19 @@
-//! The real binary on the real engine, with tiny models that the tests write themselves.
+//! The real binary: on the real engine with tiny models that the tests write themselves, and, in a
+//! build without it, on the deterministic engine.
 
-#![cfg(feature = "llama")]
-
+#[cfg(feature = "llama")]
 mod bad_input;
+#[cfg(feature = "llama")]
 mod commands;
+#[cfg(feature = "llama")]
 mod generate;
+#[cfg(feature = "llama")]
 mod http;
+#[cfg(feature = "llama")]
 mod shutdown;
+#[cfg(all(feature = "stub", not(feature = "llama")))]
+mod stub;
+#[cfg(any(feature = "llama", feature = "stub"))]
 mod support;
+#[cfg(feature = "llama")]
+mod websocket;

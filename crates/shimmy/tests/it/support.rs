@@ -1,5 +1,10 @@
 //! Runs the binary: commands to their end, servers until they are dropped.
 
+#![cfg_attr(
+    not(feature = "llama"),
+    expect(dead_code, reason = "the tests of the stub need less of it")
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -159,6 +164,23 @@ impl Server {
         let (status, answer) = self.post("/api/generate", body);
         assert_eq!(status, 200, "{answer}");
         answer["response"].as_str().expect("a text").to_owned()
+    }
+
+    /// The status and the data of each event of a native stream.
+    pub(crate) fn stream(&self, body: &Value) -> (u16, Vec<String>) {
+        let mut body = body.clone();
+        body["stream"] = Value::Bool(true);
+        let response = self.open("/api/generate", &body);
+        let status = response.status().as_u16();
+        let lines = BufReader::new(response)
+            .lines()
+            .map(|line| line.expect("text"));
+        (
+            status,
+            lines
+                .filter_map(|line| line.strip_prefix("data: ").map(str::to_owned))
+                .collect(),
+        )
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -1,0 +1,33 @@
+//! A build without a model and without C++ still speaks every dialect.
+
+use serde_json::json;
+
+use crate::support::{Server, run, text, tiny_folder};
+
+#[test]
+fn the_stub_answers_on_the_command_line_and_over_http() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let outcome = run(folder.path(), &["generate", "--prompt", "echo ü 😀"]);
+    assert_eq!(
+        (outcome.code, outcome.stdout.as_str()),
+        (Some(0), "echo ü 😀")
+    );
+    let server = Server::start(folder.path(), &[]);
+    assert_eq!(server.generate(&json!({ "prompt": "hello" })), "hello");
+    assert_eq!(server.get("/v1/models").1["data"][0]["id"], "stub");
+    let (_, mut events) = server.stream(&json!({ "prompt": "a b", "stream_format": "json" }));
+    assert_eq!(events.pop().as_deref(), Some("[DONE]"));
+}
+
+#[test]
+fn a_real_model_is_refused_with_what_to_build() {
+    let (folder, model) = tiny_folder();
+    let args = ["generate", "--prompt", "x", "--model-path", text(&model)];
+    let outcome = run(folder.path(), &args);
+    assert_eq!(outcome.code, Some(1));
+    assert!(
+        outcome.stderr.contains("--features llama"),
+        "{}",
+        outcome.stderr
+    );
+}
