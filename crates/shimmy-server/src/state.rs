@@ -37,6 +37,8 @@ pub struct LoadedModel {
     pub adapters: Vec<AdapterInfo>,
     /// How long it took to load.
     pub load_time: Duration,
+    /// Where its layers are computed, in words.
+    pub placement: String,
 }
 
 impl LoadedModel {

@@ -3,27 +3,23 @@
 //! Finds models, loads each at most once at a time however many requests ask for it, keeps them
 //! resident, and notices engines that have died. It must not know HTTP.
 
+mod open;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use shimmy_chat::{ChatTemplate, TemplateVocabulary};
-use shimmy_engine::{
-    AdapterId, AdapterScale, EngineConfig, SamplingParams, Session, Specials, Tokenizer,
-};
-use shimmy_models::{
-    AdapterFile, Discovery, Metadata, ModelFile, NameError, RootSettings, Roots, discover, resolve,
-};
-use shimmy_server::{
-    AdapterInfo, EngineReport, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus,
-};
+use shimmy_engine::EngineConfig;
+use shimmy_models::{Discovery, ModelFile, NameError, RootSettings, Roots, discover, resolve};
+use shimmy_server::{EngineReport, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus};
 use tokio::sync::OnceCell;
 
+use self::open::Target;
 use crate::backend::{self, OpenOptions};
 use crate::config::ModelConfig;
+use crate::memory;
 
 /// What to do when there is no model.
 pub(crate) const HINT: &str = "put a .gguf file into ./models or ~/models, or name one with \
@@ -45,13 +41,6 @@ struct Inner {
     found: RwLock<Option<Arc<Discovery>>>,
     /// By name. The lock is held for look-ups only, never while something loads.
     slots: Mutex<HashMap<String, Slot>>,
-}
-
-/// Which file a name means.
-#[derive(Clone)]
-enum Target {
-    File(Box<ModelFile>),
-    Stub,
 }
 
 impl LocalLoader {
@@ -200,6 +189,8 @@ impl Loader for LocalLoader {
             "engines": backend::engines(),
             "gpu_backends": backend::gpu_backends(),
             "devices": backend::devices(),
+            "placements": self.inner.placements(),
+            "memory": memory::report(),
         })
     }
 }
@@ -246,6 +237,15 @@ impl Inner {
                     ..info
                 }
             })
+            .collect()
+    }
+
+    /// Where the layers of each loaded model are.
+    fn placements(&self) -> HashMap<String, String> {
+        let slots = self.slots();
+        let models = slots.values().filter_map(|slot| slot.get());
+        models
+            .map(|model| (model.name.clone(), model.placement.clone()))
             .collect()
     }
 
@@ -310,7 +310,8 @@ impl Inner {
         let model = slot
             .get_or_try_init(|| async {
                 let inner = Arc::clone(&self);
-                let opened = tokio::task::spawn_blocking(move || inner.open(&target)).await;
+                let open = move || open::open(&target, &inner.models, &inner.options);
+                let opened = tokio::task::spawn_blocking(open).await;
                 let reason = match opened {
                     Ok(Ok(model)) => return Ok(Arc::new(model)),
                     Ok(Err(reason)) => reason,
@@ -324,107 +325,6 @@ impl Inner {
             .await?;
         Ok(Arc::clone(model))
     }
-
-    /// Loads a model. Blocks.
-    fn open(&self, target: &Target) -> Result<LoadedModel, String> {
-        let started = Instant::now();
-        match target {
-            Target::Stub => {
-                let session = backend::open_stub(&self.options)?;
-                let template = template(None, None, session.tokenizer())?;
-                Ok(loaded(target.info(), session, template, started.elapsed()))
-            }
-            Target::File(file) => self.open_file(file, started),
-        }
-    }
-
-    fn open_file(&self, file: &ModelFile, started: Instant) -> Result<LoadedModel, String> {
-        if let Some(missing) = file.missing.first() {
-            return Err(format!("its part {} is missing", missing.display()));
-        }
-        let metadata = Metadata::open(&file.path).map_err(|error| error.to_string())?;
-        let adapters = self.adapters_of(file, &metadata)?;
-        let paths = adapters.iter().map(|(info, _)| info.path.clone()).collect();
-        let options = OpenOptions {
-            adapters: paths,
-            ..self.options.clone()
-        };
-        let session = backend::open(file, &options)?;
-        let source = metadata.chat_template();
-        let template = template(source, Some(&metadata), session.tokenizer())?;
-        let info = Target::File(Box::new(file.clone())).info();
-        let (adapters, default_adapters) = adapters.into_iter().unzip();
-        Ok(LoadedModel {
-            default_sampling: sampling_of(&metadata),
-            adapters,
-            default_adapters,
-            ..loaded(info, session, template, started.elapsed())
-        })
-    }
-
-    /// The configured adapters, if this is the base model they belong to.
-    fn adapters_of(
-        &self,
-        file: &ModelFile,
-        metadata: &Metadata,
-    ) -> Result<Vec<(AdapterInfo, AdapterScale)>, String> {
-        let is_base = self
-            .models
-            .base
-            .as_deref()
-            .is_some_and(|base| same_file(base, &file.path));
-        if !is_base {
-            return Ok(Vec::new());
-        }
-        (0..)
-            .zip(&self.models.loras)
-            .map(|(index, lora)| {
-                let adapter = AdapterFile::open(&lora.path).map_err(|error| error.to_string())?;
-                adapter
-                    .matches_base(metadata)
-                    .map_err(|error| error.to_string())?;
-                let id = AdapterId(index);
-                let info = AdapterInfo {
-                    id,
-                    name: adapter.name,
-                    path: lora.path.clone(),
-                };
-                Ok((
-                    info,
-                    AdapterScale {
-                        id,
-                        scale: lora.scale,
-                    },
-                ))
-            })
-            .collect()
-    }
-}
-
-fn loaded(
-    info: ModelInfo,
-    session: Session,
-    template: ChatTemplate,
-    load_time: Duration,
-) -> LoadedModel {
-    LoadedModel {
-        name: info.name.clone(),
-        session,
-        template,
-        info: ModelInfo {
-            loaded: true,
-            ..info
-        },
-        default_sampling: SamplingParams::default(),
-        default_adapters: Vec::new(),
-        adapters: Vec::new(),
-        load_time,
-    }
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| PathBuf::from(path));
-    real(a) == real(b)
 }
 
 fn pick(found: &Discovery, name: &str) -> Result<(String, Target), LoadError> {
@@ -442,84 +342,5 @@ fn pick(found: &Discovery, name: &str) -> Result<(String, Target), LoadError> {
             name: name.to_owned(),
             suggestions: closest,
         }),
-    }
-}
-
-/// The model's own template, or a built-in one.
-fn template(
-    source: Option<&str>,
-    metadata: Option<&Metadata>,
-    tokenizer: &dyn Tokenizer,
-) -> Result<ChatTemplate, String> {
-    let text_of = |key: &str| {
-        let token = metadata?.get(key)?.as_u64()?;
-        let token = u32::try_from(token)
-            .ok()
-            .filter(|&t| (t as usize) < tokenizer.vocabulary())?;
-        let mut bytes = Vec::new();
-        tokenizer.append_piece(token, Specials::Parse, &mut bytes);
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let vocabulary = TemplateVocabulary {
-        bos: text_of("tokenizer.ggml.bos_token_id"),
-        eos: text_of("tokenizer.ggml.eos_token_id"),
-        specials: tokenizer.special_texts().to_vec(),
-    };
-    ChatTemplate::new(source, vocabulary)
-        .map_err(|error| format!("its chat template does not compile: {error}"))
-}
-
-/// What the file's author recommends, over our defaults.
-fn sampling_of(metadata: &Metadata) -> SamplingParams {
-    let number = |key: &str| metadata.get(&format!("general.sampling.{key}"))?.as_f64();
-    let defaults = SamplingParams::default();
-    let params = SamplingParams {
-        temperature: number("temp").map_or(defaults.temperature, |n| n as f32),
-        top_k: number("top_k").map_or(defaults.top_k, |n| n.max(0.0) as u32),
-        top_p: number("top_p").map_or(defaults.top_p, |n| n as f32),
-        min_p: number("min_p").map_or(defaults.min_p, |n| n as f32),
-        repeat_penalty: number("penalty_repeat").map_or(defaults.repeat_penalty, |n| n as f32),
-        repeat_last_n: number("penalty_last_n")
-            .map_or(defaults.repeat_last_n, |n| n.max(0.0) as u32),
-        ..defaults.clone()
-    };
-    match params.validate(usize::MAX) {
-        Ok(()) => params,
-        Err(error) => {
-            tracing::warn!("the file recommends sampling that makes no sense: {error}");
-            defaults
-        }
-    }
-}
-
-impl Target {
-    fn info(&self) -> ModelInfo {
-        let file = match self {
-            Target::File(file) => file,
-            Target::Stub => {
-                return ModelInfo {
-                    name: backend::STUB_MODEL.to_owned(),
-                    model_type: "stub".to_owned(),
-                    source: "built in".to_owned(),
-                    chat: true,
-                    ..ModelInfo::default()
-                };
-            }
-        };
-        let summary = &file.summary;
-        let missing = file.missing.first().and_then(|path| path.file_name());
-        ModelInfo {
-            name: file.name.clone(),
-            size_bytes: file.size_bytes,
-            model_type: summary.architecture.clone().unwrap_or_default(),
-            parameter_count: summary.parameter_count,
-            quantization: summary.quantization.clone(),
-            context_length: summary.context_length.and_then(|n| u32::try_from(n).ok()),
-            source: file.source.as_str().to_owned(),
-            modified: jiff::Timestamp::try_from(file.modified).ok(),
-            loaded: false,
-            chat: summary.has_chat_template,
-            problem: missing.map(|part| format!("its part {} is missing", part.to_string_lossy())),
-        }
     }
 }

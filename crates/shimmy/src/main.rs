@@ -7,6 +7,7 @@ mod config;
 mod failure;
 mod loader;
 mod logging;
+mod memory;
 
 use std::process::ExitCode;
 

@@ -45,6 +45,7 @@ pub(crate) fn model(stub: StubConfig, engine: EngineConfig, base_model: bool) ->
     };
     let template = ChatTemplate::new(None, vocabulary).unwrap();
     LoadedModel {
+        placement: "cpu".to_owned(),
         name: "stub".to_owned(),
         session,
         template,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use shimmy_engine::{Session, Tokenizer, spawn};
 use shimmy_llama::{
     ContextOptions, DeviceKind, LlamaError, LlamaRunner, LlamaTokenizer, LoadOptions, Model,
-    RunnerOptions, cpu_features, llama_version,
+    Placement, RunnerOptions, cpu_features, llama_version,
 };
 use shimmy_models::ModelFile;
 
-use super::{Device, OpenOptions};
+use super::{Device, OpenOptions, Opened};
 
 /// A failure to start an engine: llama.cpp's, or the system's refusal of a thread.
 #[derive(Debug, thiserror::Error)]
@@ -20,16 +20,21 @@ enum OpenError {
     Thread(#[from] std::io::Error),
 }
 
-pub(super) fn open(model: &ModelFile, options: &OpenOptions) -> Result<Session, String> {
+pub(super) fn open(model: &ModelFile, options: &OpenOptions) -> Result<Opened, String> {
     open_session(model, options).map_err(|error| error.to_string())
 }
 
-fn open_session(file: &ModelFile, options: &OpenOptions) -> Result<Session, OpenError> {
+fn open_session(file: &ModelFile, options: &OpenOptions) -> Result<Opened, OpenError> {
     let load = LoadOptions {
         gpu_layers: options.gpu_layers,
         ..LoadOptions::default()
     };
     let model = Model::load(&file.path, &load)?;
+    let placement = match model.placement() {
+        Placement::Cpu => "cpu".to_owned(),
+        Placement::Gpu { placed, all } => format!("gpu ({placed} of {all} layers)"),
+        Placement::Unknown => "unknown: llama.cpp did not say".to_owned(),
+    };
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(LlamaTokenizer::new(Arc::clone(&model))?);
     let runner = RunnerOptions {
         context: ContextOptions {
@@ -49,7 +54,8 @@ fn open_session(file: &ModelFile, options: &OpenOptions) -> Result<Session, Open
         Arc::clone(&tokenizer),
         move || Ok(LlamaRunner::new(model, runner)?),
     )?;
-    Ok(Session::new(tokenizer, engine, options.adapters.len()))
+    let session = Session::new(tokenizer, engine, options.adapters.len());
+    Ok(Opened { session, placement })
 }
 
 pub(super) fn about() -> serde_json::Value {

@@ -18,6 +18,13 @@ use std::path::PathBuf;
 use shimmy_engine::{EngineConfig, Session};
 use shimmy_models::ModelFile;
 
+/// A model that an engine has loaded.
+pub(crate) struct Opened {
+    pub(crate) session: Session,
+    /// Where its layers are, in words: `cpu`, or `gpu (24 of 33 layers)`.
+    pub(crate) placement: String,
+}
+
 /// How a model is to be run.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenOptions {
@@ -69,13 +76,13 @@ pub(crate) const HAS_STUB: bool = cfg!(feature = "stub");
 
 /// Loads a model file. Blocks; the reason of a failure is fit for users.
 #[cfg(feature = "llama")]
-pub(crate) fn open(model: &ModelFile, options: &OpenOptions) -> Result<Session, String> {
+pub(crate) fn open(model: &ModelFile, options: &OpenOptions) -> Result<Opened, String> {
     llama::open(model, options)
 }
 
 /// As above, in a build that cannot.
 #[cfg(not(feature = "llama"))]
-pub(crate) fn open(model: &ModelFile, _: &OpenOptions) -> Result<Session, String> {
+pub(crate) fn open(model: &ModelFile, _: &OpenOptions) -> Result<Opened, String> {
     let name = &model.name;
     Err(format!(
         "this build of shimmy has no engine for {name}: build it with `--features llama`"
@@ -84,13 +91,17 @@ pub(crate) fn open(model: &ModelFile, _: &OpenOptions) -> Result<Session, String
 
 /// The deterministic model, in a build that has it.
 #[cfg(feature = "stub")]
-pub(crate) fn open_stub(options: &OpenOptions) -> Result<Session, String> {
-    Ok(stub::open(options))
+pub(crate) fn open_stub(options: &OpenOptions) -> Result<Opened, String> {
+    let placement = "none: it computes nothing".to_owned();
+    Ok(Opened {
+        session: stub::open(options),
+        placement,
+    })
 }
 
 /// As above, in a build that has none.
 #[cfg(not(feature = "stub"))]
-pub(crate) fn open_stub(_: &OpenOptions) -> Result<Session, String> {
+pub(crate) fn open_stub(_: &OpenOptions) -> Result<Opened, String> {
     Err("this build of shimmy has no stub engine".to_owned())
 }
 

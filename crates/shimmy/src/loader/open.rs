@@ -1,0 +1,189 @@
+//! From a file to a model that answers: engine, template, adapters and defaults together.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use shimmy_chat::{ChatTemplate, TemplateVocabulary};
+use shimmy_engine::{AdapterId, AdapterScale, SamplingParams, Specials, Tokenizer};
+use shimmy_models::{AdapterFile, Metadata, ModelFile};
+use shimmy_server::{AdapterInfo, LoadedModel, ModelInfo};
+
+use crate::backend::{self, OpenOptions, Opened};
+use crate::config::ModelConfig;
+
+/// What a name means.
+#[derive(Clone)]
+pub(super) enum Target {
+    File(Box<ModelFile>),
+    Stub,
+}
+
+/// Loads a model. Blocks. The reason of a failure is fit for users.
+pub(super) fn open(
+    target: &Target,
+    models: &ModelConfig,
+    options: &OpenOptions,
+) -> Result<LoadedModel, String> {
+    let started = Instant::now();
+    let Target::File(file) = target else {
+        let opened = backend::open_stub(options)?;
+        let template = template(None, None, opened.session.tokenizer())?;
+        return Ok(assemble(target, opened, template, started));
+    };
+    if let Some(missing) = file.missing.first() {
+        return Err(format!("its part {} is missing", missing.display()));
+    }
+    let metadata = Metadata::open(&file.path).map_err(|error| error.to_string())?;
+    let adapters = adapters_of(file, &metadata, models)?;
+    let options = OpenOptions {
+        adapters: adapters.iter().map(|(info, _)| info.path.clone()).collect(),
+        ..options.clone()
+    };
+    let opened = backend::open(file, &options)?;
+    let source = metadata.chat_template();
+    let template = template(source, Some(&metadata), opened.session.tokenizer())?;
+    let (adapters, default_adapters) = adapters.into_iter().unzip();
+    Ok(LoadedModel {
+        default_sampling: sampling_of(&metadata),
+        adapters,
+        default_adapters,
+        ..assemble(target, opened, template, started)
+    })
+}
+
+fn assemble(
+    target: &Target,
+    opened: Opened,
+    template: ChatTemplate,
+    started: Instant,
+) -> LoadedModel {
+    let info = ModelInfo {
+        loaded: true,
+        ..target.info()
+    };
+    LoadedModel {
+        name: info.name.clone(),
+        session: opened.session,
+        placement: opened.placement,
+        template,
+        info,
+        default_sampling: SamplingParams::default(),
+        default_adapters: Vec::new(),
+        adapters: Vec::new(),
+        load_time: started.elapsed(),
+    }
+}
+
+/// The configured adapters, if this is the base model they belong to.
+fn adapters_of(
+    file: &ModelFile,
+    metadata: &Metadata,
+    models: &ModelConfig,
+) -> Result<Vec<(AdapterInfo, AdapterScale)>, String> {
+    let base = models.base.as_deref();
+    if !base.is_some_and(|base| same_file(base, &file.path)) {
+        return Ok(Vec::new());
+    }
+    let open = |(index, lora): (u32, &crate::config::Lora)| {
+        let adapter = AdapterFile::open(&lora.path).map_err(|error| error.to_string())?;
+        let fits = adapter.matches_base(metadata);
+        fits.map_err(|error| format!("{}: {error}", lora.path.display()))?;
+        let id = AdapterId(index);
+        let path = lora.path.clone();
+        let info = AdapterInfo {
+            id,
+            name: adapter.name,
+            path,
+        };
+        let scale = lora.scale;
+        Ok((info, AdapterScale { id, scale }))
+    };
+    (0..).zip(&models.loras).map(open).collect()
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| PathBuf::from(path));
+    real(a) == real(b)
+}
+
+/// The model's own template, or a built-in one.
+fn template(
+    source: Option<&str>,
+    metadata: Option<&Metadata>,
+    tokenizer: &dyn Tokenizer,
+) -> Result<ChatTemplate, String> {
+    let text_of = |key: &str| {
+        let token = u32::try_from(metadata?.get(key)?.as_u64()?).ok();
+        let token = token.filter(|&token| (token as usize) < tokenizer.vocabulary())?;
+        let mut bytes = Vec::new();
+        tokenizer.append_piece(token, Specials::Parse, &mut bytes);
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let vocabulary = || TemplateVocabulary {
+        bos: text_of("tokenizer.ggml.bos_token_id"),
+        eos: text_of("tokenizer.ggml.eos_token_id"),
+        specials: tokenizer.special_texts().to_vec(),
+    };
+    ChatTemplate::new(source, vocabulary()).or_else(|error| {
+        // The model itself is fine, and a built-in template often is what the broken one means.
+        tracing::warn!("the model's chat template cannot be used, a built-in one is: {error}");
+        ChatTemplate::new(None, vocabulary())
+            .map_err(|error| format!("no chat template compiles: {error}"))
+    })
+}
+
+/// What the file's author recommends, over our defaults.
+fn sampling_of(metadata: &Metadata) -> SamplingParams {
+    let number = |key: &str| metadata.get(&format!("general.sampling.{key}"))?.as_f64();
+    let defaults = SamplingParams::default();
+    let params = SamplingParams {
+        temperature: number("temp").map_or(defaults.temperature, |n| n as f32),
+        top_k: number("top_k").map_or(defaults.top_k, |n| n.max(0.0) as u32),
+        top_p: number("top_p").map_or(defaults.top_p, |n| n as f32),
+        min_p: number("min_p").map_or(defaults.min_p, |n| n as f32),
+        repeat_penalty: number("penalty_repeat").map_or(defaults.repeat_penalty, |n| n as f32),
+        repeat_last_n: number("penalty_last_n")
+            .map_or(defaults.repeat_last_n, |n| n.max(0.0) as u32),
+        ..defaults.clone()
+    };
+    match params.validate(usize::MAX) {
+        Ok(()) => params,
+        Err(error) => {
+            tracing::warn!("the file recommends sampling that makes no sense: {error}");
+            defaults
+        }
+    }
+}
+
+impl Target {
+    /// What is known of it without loading it.
+    pub(super) fn info(&self) -> ModelInfo {
+        let file = match self {
+            Target::File(file) => file,
+            Target::Stub => {
+                return ModelInfo {
+                    name: backend::STUB_MODEL.to_owned(),
+                    model_type: "stub".to_owned(),
+                    source: "built in".to_owned(),
+                    chat: true,
+                    ..ModelInfo::default()
+                };
+            }
+        };
+        let summary = &file.summary;
+        let missing = file.missing.first().and_then(|path| path.file_name());
+        ModelInfo {
+            name: file.name.clone(),
+            size_bytes: file.size_bytes,
+            model_type: summary.architecture.clone().unwrap_or_default(),
+            parameter_count: summary.parameter_count,
+            quantization: summary.quantization.clone(),
+            context_length: summary.context_length.and_then(|n| u32::try_from(n).ok()),
+            source: file.source.as_str().to_owned(),
+            modified: jiff::Timestamp::try_from(file.modified).ok(),
+            loaded: false,
+            chat: summary.has_chat_template,
+            problem: missing.map(|part| format!("its part {} is missing", part.to_string_lossy())),
+        }
+    }
+}
