@@ -23,6 +23,13 @@ pub(crate) struct Compiler {
 /// Follows one answer.
 pub(crate) struct Follower(Matcher);
 
+impl Clone for Follower {
+    /// A follower of another answer, which shares nothing with this one.
+    fn clone(&self) -> Self {
+        Self(self.0.deep_clone())
+    }
+}
+
 impl Compiler {
     pub(crate) fn new(tokenizer: Arc<dyn Tokenizer>) -> Self {
         Self {

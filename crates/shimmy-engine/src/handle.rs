@@ -111,6 +111,7 @@ pub struct EngineHandle {
     limits: RunnerLimits,
     context: usize,
     thread: Arc<Thread>,
+    interrupt: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl std::fmt::Debug for EngineHandle {
@@ -162,11 +163,12 @@ where
                 cells_used: AtomicUsize::new(0),
                 running: AtomicUsize::new(0),
             });
-            let _ = ready.send(Ok((limits, Arc::clone(&shared))));
+            let interrupt = runner.interrupter();
+            let _ = ready.send(Ok((limits, Arc::clone(&shared), interrupt)));
             run::guarded(incoming, &mut runner, tokenizer.as_ref(), &config, &shared);
         }
     })?;
-    let (limits, shared) = match readiness.recv() {
+    let (limits, shared, interrupt) = match readiness.recv() {
         Ok(outcome) => outcome?,
         Err(_) => {
             let fault = std::io::Error::other("the engine thread panicked while starting");
@@ -175,12 +177,17 @@ where
     };
     let context = config.context.unwrap_or(limits.cells).min(limits.cells);
     let thread = Arc::new(Thread(std::sync::Mutex::new(Some(thread))));
+    let interrupt: Arc<dyn Fn() + Send + Sync> = match interrupt {
+        Some(interrupt) => Arc::from(interrupt),
+        None => Arc::new(|| {}),
+    };
     Ok(EngineHandle {
         commands,
         shared,
         limits,
         context,
         thread,
+        interrupt,
     })
 }
 
@@ -254,12 +261,19 @@ impl EngineHandle {
         }
     }
 
-    /// Ends what is running with [`GenerateError::EngineStopped`], waits for the thread and so
-    /// for the runner's memory to be given back. Blocks; safe to call more than once.
-    pub fn shutdown(&self) {
+    /// Refuses new requests and ends what is running with [`GenerateError::EngineStopped`],
+    /// interrupting the step under way where the backend can. Does not block.
+    pub fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
+        (self.interrupt)();
         // An engine that has already ended needs no command.
         let _ = self.commands.send(Command::Shutdown);
+    }
+
+    /// [`close`](Self::close)s, and waits for the thread and so for the runner's memory to be
+    /// given back. Blocks; safe to call more than once.
+    pub fn shutdown(&self) {
+        self.close();
         // The lock only guards the handle that is taken out once; nothing can panic under it.
         let thread = self
             .thread

@@ -26,4 +26,4 @@ pub use params::{
 pub use runner::{
     AdapterId, Batch, Row, Runner, RunnerLimits, SequenceId, Specials, Token, Tokenizer,
 };
-pub use session::Session;
+pub use session::{Prepared, Session};

@@ -62,7 +62,7 @@ pub enum Constraint {
     JsonObject,
     /// JSON that fits this schema.
     JsonSchema(serde_json::Value),
-    /// A grammar in llama.cpp's GBNF or in llguidance's Lark.
+    /// A grammar in llguidance's Lark.
     Grammar(String),
 }
 
@@ -130,8 +130,8 @@ impl SamplingParams {
                 let reason = format!("names token {token}, but the vocabulary has {vocabulary}");
                 return Err(InvalidParameter::new("logit_bias", reason));
             }
-            if bias.is_nan() {
-                let reason = format!("of token {token} is not a number");
+            if bias.is_nan() || bias == f32::INFINITY {
+                let reason = format!("of token {token} is no number to add: {bias}");
                 return Err(InvalidParameter::new("logit_bias", reason));
             }
         }
@@ -220,7 +220,7 @@ pub struct PreparedRequest {
     pub ignore_eos: bool,
     /// Sorted by adapter, without repetitions, without zero scales.
     pub adapters: Vec<AdapterScale>,
-    /// The shape that the answer must have; compiled when the request is submitted.
+    /// The shape that the answer must have.
     pub constraint: Option<Constraint>,
 }
 

@@ -57,6 +57,7 @@ fn run(
         tokenizer,
         queue_timeout: config.queue_timeout,
         cells: limits.cells,
+        shared,
     };
     while engine.take_commands(inbox) {
         engine.drop_cancelled();
@@ -69,7 +70,7 @@ fn run(
             .store(engine.scheduler.cells_used(), Ordering::Relaxed);
     }
     for (_, request) in engine.requests.drain() {
-        request.emit(Event::Failed(GenerateError::EngineStopped));
+        request.end(Event::Failed(GenerateError::EngineStopped));
     }
 }
 
@@ -87,7 +88,7 @@ struct Request {
     submitted: Instant,
     started: Option<Instant>,
     first_token: Option<Instant>,
-    _place: Place,
+    place: Place,
 }
 
 impl Request {
@@ -116,7 +117,7 @@ impl Request {
             submitted,
             started: None,
             first_token: None,
-            _place: place,
+            place,
         };
         (taken, request.prompt, request.adapters)
     }
@@ -132,6 +133,14 @@ impl Request {
             let tokens = std::mem::take(&mut self.unreported);
             self.emit(Event::Text { text, tokens });
         }
+    }
+
+    /// Says the last word, after the place is free: who reads it may ask again at once.
+    fn end(self, event: Event) {
+        let Self { events, place, .. } = self;
+        drop(place);
+        // As in `emit`.
+        let _ = events.try_send(event);
     }
 
     /// The last word. `stop` is the stop text that was met.
@@ -152,10 +161,11 @@ impl Request {
             prefill: first_token - started,
             decode: now - first_token,
         };
-        self.emit(Event::Finished(Finish {
+        let usage = self.usage;
+        self.end(Event::Finished(Finish {
             reason,
             stop,
-            usage: self.usage,
+            usage,
             timings,
         }));
     }
@@ -169,6 +179,15 @@ struct Engine<'a> {
     tokenizer: &'a dyn Tokenizer,
     queue_timeout: Duration,
     cells: usize,
+    shared: &'a Shared,
+}
+
+impl Drop for Engine<'_> {
+    /// Refuses new requests before the running ones learn that the engine has ended, in a panic
+    /// too: whoever asks again at once must not ask a dying engine.
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+    }
 }
 
 /// What became of a request with its newest token.
@@ -236,7 +255,7 @@ impl Engine<'_> {
     }
 
     fn fail(&mut self, id: RequestId, error: GenerateError) {
-        self.end(id, |request| request.emit(Event::Failed(error)));
+        self.end(id, |request| request.end(Event::Failed(error)));
     }
 
     /// Forgets requests whose readers are gone and those that waited too long.
@@ -269,6 +288,11 @@ impl Engine<'_> {
             self.free(slot);
         }
         if plan.batch.is_empty() {
+            // Nothing to do, or a request that has the whole cache and needs more.
+            if let Some((request, needed)) = self.scheduler.oldest_running() {
+                let cells = self.cells;
+                self.fail(request, GenerateError::CacheExhausted { needed, cells });
+            }
             return;
         }
         let now = Instant::now();
@@ -288,6 +312,8 @@ impl Engine<'_> {
                 self.scheduler.apply(&plan);
                 self.sample(&plan);
             }
+            // The last words are said by `run`; what failed is the step that was interrupted.
+            Err(_) if self.shared.closed.load(Ordering::Acquire) => {}
             Err(error) => self.recover(&plan, &error),
         }
     }
@@ -303,17 +329,13 @@ impl Engine<'_> {
     fn recover(&mut self, plan: &Plan, error: &RunnerError) {
         match error {
             RunnerError::CacheFull => {
-                tracing::debug!("the KV cache is fuller than planned");
-                if !self.scheduler.preempt_youngest()
-                    && let Some(part) = plan.parts.first()
-                {
-                    let needed = self.scheduler.cells_used() + part.rows;
-                    let error = GenerateError::CacheExhausted {
-                        needed,
-                        cells: self.cells,
-                    };
-                    self.fail(part.request, error);
-                }
+                // The runner has less room than it promised; planning with the old number would
+                // come to the same batch again.
+                let room = self.scheduler.cells_used() + plan.batch.len() - 1;
+                tracing::warn!(cells = room, "the KV cache has less room than planned");
+                self.scheduler.limit_cells(room);
+                self.cells = self.cells.min(room);
+                self.scheduler.preempt_youngest();
             }
             RunnerError::InvalidBatch => self.fail_all_of(plan, error),
             RunnerError::Aborted | RunnerError::Failed(_) => {

@@ -86,6 +86,10 @@ pub trait Runner {
     /// What this runner can hold; constant for its life.
     fn limits(&self) -> RunnerLimits;
 
+    /// Something to call from another thread that ends a running [`decode`](Self::decode), and
+    /// every later one, with [`RunnerError::Aborted`]; none where a step cannot be interrupted.
+    fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>>;
+
     /// Announces that so many cells of the cache will be in use, so that a cache that grows by
     /// need does so once and before the batch.
     ///

@@ -181,15 +181,16 @@ impl Sampler {
             self.params.temperature,
             &mut self.probabilities,
         );
-        // 53 random bits make a uniform number in [0, 1).
+        // 53 random bits make a uniform number in [0, 1). It is scaled by the sum, which rounding
+        // has left near 1 but not at it.
         let uniform = (self.random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-        let mut cumulative = 0.0;
+        let sum: f64 = self.probabilities.iter().map(|&p| f64::from(p)).sum();
+        let mut left = uniform * sum;
         let drawn = self.probabilities.iter().position(|&p| {
-            cumulative += f64::from(p);
-            uniform < cumulative
+            left -= f64::from(p);
+            left < 0.0
         });
-        // Rounding can leave the sum just below 1 and the draw above it.
-        let index = drawn.or(self.candidates.len().checked_sub(1))?;
+        let index = drawn.or_else(|| self.probabilities.iter().rposition(|&p| p > 0.0))?;
         Some(self.candidates[index].token)
     }
 }

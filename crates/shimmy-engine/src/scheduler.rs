@@ -151,6 +151,17 @@ impl Scheduler {
         needed.min(self.limits.cells)
     }
 
+    /// Learns that the cache has fewer cells than the runner promised.
+    pub(crate) fn limit_cells(&mut self, cells: usize) {
+        self.limits.cells = self.limits.cells.min(cells);
+    }
+
+    /// The running request that came first, with the number of its known tokens.
+    pub(crate) fn oldest_running(&self) -> Option<(RequestId, usize)> {
+        let Running { sequence, .. } = self.running.first()?;
+        Some((sequence.request, sequence.tokens.len()))
+    }
+
     /// Plans the next step.
     pub(crate) fn plan(&mut self) -> Plan {
         self.step += 1;
@@ -229,9 +240,12 @@ impl Scheduler {
             let Some(slot) = self.free_slots.pop() else {
                 return;
             };
-            let Some(sequence) = self.waiting.pop_front() else {
+            let Some(mut sequence) = self.waiting.pop_front() else {
                 return;
             };
+            // As if its adapters had just had their turn: newcomers must not overtake the set of
+            // an answer that runs.
+            sequence.last_turn = self.step - 1;
             self.running.push(Running { slot, sequence });
             self.running.sort_by_key(|running| running.sequence.request);
         }
@@ -242,7 +256,7 @@ impl Scheduler {
             adapters: self.choose_adapters(),
             ..Plan::default()
         };
-        let mut cells = self.limits.cells - self.cells_used();
+        let mut cells = self.limits.cells.saturating_sub(self.cells_used());
         let turn = |running: &&mut Running| running.sequence.adapters == plan.adapters;
 
         let mut decoding = 0;

@@ -21,6 +21,22 @@ pub struct Session {
     constraints: Arc<constraint::Compiler>,
 }
 
+/// A request that is ready for the engine, with its compiled constraint.
+#[derive(Clone)]
+pub struct Prepared {
+    /// The request; its prompt and its constraint may not be changed any more.
+    pub request: PreparedRequest,
+    follower: Option<constraint::Follower>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared")
+            .field("request", &self.request)
+            .finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
@@ -58,9 +74,9 @@ impl Session {
 
     /// Checks, clamps and tokenises a request, on the caller's thread.
     ///
-    /// Takes some milliseconds per 100 kB of prompt: an async caller with a long prompt wants to
-    /// be on a blocking thread.
-    pub fn prepare(&self, request: GenerateRequest) -> Result<PreparedRequest, SubmitError> {
+    /// Takes some milliseconds per 100 kB of prompt, and for a constraint: an async caller with
+    /// either wants to be on a blocking thread.
+    pub fn prepare(&self, request: GenerateRequest) -> Result<Prepared, SubmitError> {
         request.sampling.validate(self.tokenizer.vocabulary())?;
         let stop = checked_stop(request.stop)?;
         let adapters = self.checked_adapters(request.adapters)?;
@@ -80,7 +96,11 @@ impl Session {
             });
         }
         let room = u32::try_from(limit - prompt.len()).unwrap_or(u32::MAX);
-        Ok(PreparedRequest {
+        let constraint = request.constraint.as_ref();
+        let follower = constraint
+            .map(|c| self.constraints.compile(c))
+            .transpose()?;
+        let request = PreparedRequest {
             max_tokens: request.max_tokens.unwrap_or(room).min(room),
             prompt,
             sampling: request.sampling,
@@ -88,7 +108,8 @@ impl Session {
             ignore_eos: request.ignore_eos,
             adapters,
             constraint: request.constraint,
-        })
+        };
+        Ok(Prepared { request, follower })
     }
 
     /// [`prepare`](Self::prepare)s and submits.
@@ -96,13 +117,9 @@ impl Session {
         self.submit(self.prepare(request)?)
     }
 
-    /// Compiles the constraint, if there is one, and hands a prepared request to the engine.
-    pub fn submit(&self, request: PreparedRequest) -> Result<Generation, SubmitError> {
-        let constraint = request.constraint.as_ref();
-        let follower = constraint
-            .map(|c| self.constraints.compile(c))
-            .transpose()?;
-        self.engine.submit(request, follower)
+    /// Hands a prepared request to the engine. Never blocks.
+    pub fn submit(&self, prepared: Prepared) -> Result<Generation, SubmitError> {
+        self.engine.submit(prepared.request, prepared.follower)
     }
 
     /// The tokens of a prompt, with the beginning-of-sequence token where the model wants it.

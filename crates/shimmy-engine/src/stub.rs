@@ -53,6 +53,8 @@ pub struct StubConfig {
     pub adapters: usize,
     /// Cells of the cache.
     pub cells: usize,
+    /// Cells that there really are, if fewer.
+    pub real_cells: usize,
     /// Sequences at a time.
     pub sequences: usize,
     /// Rows of a batch.
@@ -69,6 +71,7 @@ impl Default for StubConfig {
             gate: None,
             adapters: 0,
             cells: 4096,
+            real_cells: usize::MAX,
             sequences: 8,
             batch: 64,
         }
@@ -195,6 +198,10 @@ impl Runner for StubRunner {
         }
     }
 
+    fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
+        None
+    }
+
     fn reserve(&mut self, _: usize) -> Result<(), RunnerError> {
         Ok(())
     }
@@ -218,7 +225,7 @@ impl Runner for StubRunner {
         );
         assert!(batch.len() <= self.config.batch, "a batch over the limit");
         let used: usize = self.sequences.iter().map(|held| held.tokens.len()).sum();
-        if used + batch.len() > self.config.cells {
+        if used + batch.len() > self.config.cells.min(self.config.real_cells) {
             return Err(RunnerError::CacheFull);
         }
         self.outputs.clear();

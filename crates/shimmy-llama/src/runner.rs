@@ -165,6 +165,11 @@ impl Runner for LlamaRunner {
         self.limits
     }
 
+    fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
+        let abort = self.abort.clone();
+        Some(Box::new(move || abort.set()))
+    }
+
     fn reserve(&mut self, cells: usize) -> Result<(), RunnerError> {
         if cells > self.cells() {
             self.grow(cells)?;

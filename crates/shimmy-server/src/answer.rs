@@ -10,7 +10,7 @@ use futures_util::future::select_all;
 use serde_json::{Map, Value};
 use shimmy_chat::{Message, RenderRequest};
 use shimmy_engine::{
-    Event, Finish, GenerateRequest, Generation, PreparedRequest, Prompt, SamplingPatch, Usage,
+    Event, Finish, GenerateRequest, Generation, Prepared, Prompt, SamplingPatch, Usage,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -86,8 +86,12 @@ pub(crate) async fn find_model(
     if let Some(name) = name {
         check_model_name(name)?;
     }
-    let model = state.loader.load(name).await?;
-    Ok(model)
+    // A load can take as long as a disk is slow; a server that ends does not wait for it.
+    tokio::select! {
+        biased;
+        () = state.aborting.cancelled() => Err(ApiError::shutting_down()),
+        model = state.loader.load(name) => Ok(model?),
+    }
 }
 
 /// Refuses what cannot be a name before anything looks for it.
@@ -219,7 +223,7 @@ fn prepare(
     input: Input,
     params: Params,
     default_max_tokens: Option<u32>,
-) -> Result<PreparedRequest, ApiError> {
+) -> Result<Prepared, ApiError> {
     let adapters = match &params.lora {
         Some(lora) => lora
             .iter()
@@ -241,15 +245,16 @@ fn prepare(
 
 fn submit(
     model: &LoadedModel,
-    prepared: PreparedRequest,
+    prepared: Prepared,
     choices: usize,
 ) -> Result<Vec<Option<Generation>>, ApiError> {
     (0..choices as u64)
         .map(|choice| {
-            let mut request = prepared.clone();
+            let mut prepared = prepared.clone();
             // One seed for all choices would make them all the same.
-            request.sampling.seed = request.sampling.seed.map(|seed| seed.wrapping_add(choice));
-            Ok(Some(model.session.submit(request)?))
+            let seed = &mut prepared.request.sampling.seed;
+            *seed = seed.map(|seed| seed.wrapping_add(choice));
+            Ok(Some(model.session.submit(prepared)?))
         })
         .collect()
 }

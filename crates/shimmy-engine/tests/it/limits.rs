@@ -88,6 +88,39 @@ fn when_the_cache_is_short_everyone_still_finishes_with_the_same_answer() {
 }
 
 #[test]
+fn a_cache_smaller_than_promised_holds_nobody_up_for_ever() {
+    let stub = StubConfig {
+        reply: Reply::Mixed,
+        real_cells: 150,
+        ..StubConfig::default()
+    };
+    let session = session(stub, EngineConfig::default());
+    let request = |n: usize| GenerateRequest {
+        max_tokens: Some(50),
+        ..ask(&"p".repeat(60 + n))
+    };
+    let both: Vec<_> = (0..2)
+        .map(|n| session.generate(request(n)).expect("taken"))
+        .collect();
+    for generation in both {
+        assert_eq!(whole(generation).0.len(), 50);
+    }
+    // Alone and still too large: said, not retried for ever.
+    let mut large = session.generate(ask(&"p".repeat(400))).expect("taken");
+    match large.next_blocking() {
+        Some(Event::Failed(GenerateError::CacheExhausted { needed, cells })) => {
+            assert_eq!(needed, 400);
+            assert!(cells <= 150, "{cells}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        whole(session.generate(request(0)).expect("taken")).0.len(),
+        50
+    );
+}
+
+#[test]
 fn a_full_queue_refuses_at_once() {
     let stub = StubConfig {
         reply: Reply::Mixed,
