@@ -519,6 +519,19 @@ mod tests {
     }
 
     #[test]
+    fn newcomers_with_another_adapter_do_not_starve_a_running_answer() {
+        let mut world = World::new(limits(100, 4, 16));
+        world.add(0, 2, 100, 0);
+        world.step();
+        for id in 1..=10 {
+            world.add(id, 2, 1, 1);
+            world.step();
+        }
+        let said = world.said[&0].0.len();
+        assert!(said >= 5, "only {said} tokens in 11 steps");
+    }
+
+    #[test]
     fn a_removed_request_gives_its_slot_back_by_the_next_step() {
         let mut world = World::new(limits(100, 1, 16));
         world.add(0, 4, 10, 0);

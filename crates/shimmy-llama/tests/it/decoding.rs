@@ -267,3 +267,16 @@ fn embeddings_are_as_long_as_the_model_says() {
         "a model for text does not pool"
     );
 }
+
+#[test]
+fn an_interrupter_ends_every_step_from_another_thread() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    let interrupt = runner.interrupter().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(interrupt);
+    });
+    let mut batch = Batch::default();
+    push(&mut batch, A, 0, &bytes("abc"));
+    assert_eq!(runner.decode(&batch), Err(RunnerError::Aborted));
+}
