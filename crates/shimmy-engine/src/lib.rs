@@ -8,6 +8,7 @@ mod constraint;
 mod error;
 mod handle;
 mod params;
+mod request;
 mod run;
 mod runner;
 mod sampler;

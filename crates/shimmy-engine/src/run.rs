@@ -8,16 +8,12 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::Sender;
-
-use crate::constraint::Follower;
 use crate::error::{GenerateError, RunnerError};
-use crate::handle::{Command, EngineConfig, Place, Shared, Submission};
-use crate::params::{Event, Finish, FinishReason, Timings, Usage};
-use crate::runner::{Runner, SequenceId, Specials, Token, Tokenizer};
-use crate::sampler::Sampler;
+use crate::handle::{Command, EngineConfig, Shared};
+use crate::params::{Event, FinishReason};
+use crate::request::{Next, Request};
+use crate::runner::{Runner, SequenceId, Tokenizer};
 use crate::scheduler::{Plan, RequestId, Scheduler};
-use crate::text::TextAssembler;
 
 /// Runs an engine until it is told to end or the last handle is gone. A panic ends this engine
 /// alone: its requests fail and its status says so.
@@ -74,103 +70,6 @@ fn run(
     }
 }
 
-/// A request in the engine, all but its tokens, which the scheduler has.
-struct Request {
-    events: Sender<Event>,
-    sampler: Sampler,
-    text: TextAssembler,
-    constraint: Option<Follower>,
-    ignore_eos: bool,
-    max_tokens: u32,
-    usage: Usage,
-    /// Tokens sampled since the last text event.
-    unreported: u32,
-    submitted: Instant,
-    started: Option<Instant>,
-    first_token: Option<Instant>,
-    place: Place,
-}
-
-impl Request {
-    fn new(submission: Submission) -> (Self, Vec<Token>, Vec<crate::AdapterScale>) {
-        let Submission {
-            request,
-            events,
-            constraint,
-            submitted,
-            place,
-            ..
-        } = submission;
-        let prompt_tokens = request.prompt.len() as u32;
-        let taken = Self {
-            sampler: Sampler::new(request.sampling, &request.prompt),
-            text: TextAssembler::new(request.stop),
-            constraint,
-            ignore_eos: request.ignore_eos,
-            max_tokens: request.max_tokens,
-            usage: Usage {
-                prompt_tokens,
-                ..Usage::default()
-            },
-            unreported: 0,
-            events,
-            submitted,
-            started: None,
-            first_token: None,
-            place,
-        };
-        (taken, request.prompt, request.adapters)
-    }
-
-    fn emit(&self, event: Event) {
-        // The channel has room for every event there can be, so this fails only when the reader
-        // is gone, and then the next step drops the request.
-        let _ = self.events.try_send(event);
-    }
-
-    fn emit_text(&mut self, text: String) {
-        if !text.is_empty() {
-            let tokens = std::mem::take(&mut self.unreported);
-            self.emit(Event::Text { text, tokens });
-        }
-    }
-
-    /// Says the last word, after the place is free: who reads it may ask again at once.
-    fn end(self, event: Event) {
-        let Self { events, place, .. } = self;
-        drop(place);
-        // As in `emit`.
-        let _ = events.try_send(event);
-    }
-
-    /// The last word. `stop` is the stop text that was met.
-    fn finish(mut self, reason: FinishReason, stop: Option<String>) {
-        let (mut reason, mut stop) = (reason, stop);
-        if stop.is_none() {
-            let piece = self.text.finish();
-            self.emit_text(piece.text);
-            if piece.stop.is_some() {
-                (reason, stop) = (FinishReason::Stop, piece.stop);
-            }
-        }
-        let now = Instant::now();
-        let started = self.started.unwrap_or(now);
-        let first_token = self.first_token.unwrap_or(now);
-        let timings = Timings {
-            queue: started - self.submitted,
-            prefill: first_token - started,
-            decode: now - first_token,
-        };
-        let usage = self.usage;
-        self.end(Event::Finished(Finish {
-            reason,
-            stop,
-            usage,
-            timings,
-        }));
-    }
-}
-
 /// Everything the loop owns.
 struct Engine<'a> {
     scheduler: Scheduler,
@@ -188,13 +87,6 @@ impl Drop for Engine<'_> {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
     }
-}
-
-/// What became of a request with its newest token.
-enum Next {
-    Continue(Token),
-    Finish(FinishReason, Option<String>),
-    Fail(GenerateError),
 }
 
 impl Engine<'_> {
@@ -235,7 +127,7 @@ impl Engine<'_> {
             }
             Command::Update { id, patch } => {
                 if let Some(request) = self.requests.get_mut(&id) {
-                    request.sampler.update(&patch);
+                    request.update(&patch);
                 }
             }
             Command::Stop { id } => self.end(id, |request| {
@@ -260,7 +152,7 @@ impl Engine<'_> {
 
     /// Forgets requests whose readers are gone and those that waited too long.
     fn drop_cancelled(&mut self) {
-        let gone = |request: &Request| request.events.is_closed();
+        let gone = Request::is_abandoned;
         let cancelled: Vec<RequestId> = self
             .requests
             .iter()
@@ -367,7 +259,7 @@ impl Engine<'_> {
                 continue;
             };
             let next = match self.runner.logits(row) {
-                Some(logits) => advance(request, logits, self.tokenizer),
+                Some(logits) => request.advance(logits, self.tokenizer),
                 None => Next::Fail(GenerateError::Backend("no logits came back".to_owned())),
             };
             match next {
@@ -379,44 +271,4 @@ impl Engine<'_> {
             }
         }
     }
-}
-
-/// Samples one token for a request and says what becomes of it.
-fn advance(request: &mut Request, logits: &mut [f32], tokenizer: &dyn Tokenizer) -> Next {
-    if let Some(constraint) = &mut request.constraint
-        && let Err(reason) = constraint.mask(logits)
-    {
-        return Next::Fail(GenerateError::Constraint(reason));
-    }
-    let Some(token) = request.sampler.sample(logits) else {
-        let reason = "the model gave no token a finite probability";
-        return Next::Fail(GenerateError::Backend(reason.to_owned()));
-    };
-    request.first_token.get_or_insert_with(Instant::now);
-    request.usage.completion_tokens += 1;
-    request.unreported += 1;
-    let is_end = tokenizer.is_end_of_generation(token);
-    if is_end && (!request.ignore_eos || request.constraint.is_some()) {
-        return Next::Finish(FinishReason::Stop, None);
-    }
-
-    let mut bytes = Vec::new();
-    tokenizer.append_piece(token, Specials::Literal, &mut bytes);
-    let piece = request.text.push(&bytes);
-    request.emit_text(piece.text);
-    if piece.stop.is_some() {
-        return Next::Finish(FinishReason::Stop, piece.stop);
-    }
-    if let Some(constraint) = &mut request.constraint {
-        if let Err(reason) = constraint.accept(token) {
-            return Next::Fail(GenerateError::Constraint(reason));
-        }
-        if constraint.is_complete() {
-            return Next::Finish(FinishReason::Stop, None);
-        }
-    }
-    if request.usage.completion_tokens >= request.max_tokens {
-        return Next::Finish(FinishReason::Length, None);
-    }
-    Next::Continue(token)
 }
