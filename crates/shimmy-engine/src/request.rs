@@ -121,7 +121,7 @@ impl Request {
         }));
     }
 
-    /// Samples one token and says what becomes of the self.
+    /// Samples one token and says what becomes of the request.
     pub(crate) fn advance(&mut self, logits: &mut [f32], tokenizer: &dyn Tokenizer) -> Next {
         if let Some(constraint) = &mut self.constraint
             && let Err(reason) = constraint.mask(logits)
