@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::select_all;
 use serde_json::{Map, Value};
-use shimmy_chat::{Message, RenderRequest};
+use shimmy_chat::{Message, RenderRequest, TemplateError};
 use shimmy_engine::{
     Event, Finish, GenerateRequest, Generation, Prepared, Prompt, SamplingPatch, Usage,
 };
@@ -18,11 +18,14 @@ use crate::error::{ApiError, ErrorKind};
 use crate::fields::Params;
 use crate::state::{AppState, LoadedModel};
 
-/// Bytes of input from which rendering and tokenising leave the async threads.
+/// Bytes of a body from which rendering and tokenising leave the async threads.
 const LONG_INPUT: usize = 16 << 10;
 
 /// Longest name of a model that is looked up.
 const NAME_BYTES: usize = 512;
+
+/// The name that stands for whichever model is the default one.
+pub(crate) const DEFAULT_MODEL: &str = "default";
 
 /// What the model answers to.
 #[derive(Debug, Clone)]
@@ -50,6 +53,8 @@ pub(crate) struct Ask {
     pub(crate) params: Params,
     /// How many answers, at least one.
     pub(crate) choices: usize,
+    /// Size of the request's body, tools, schemas and all: how long preparing it may take.
+    pub(crate) bytes: usize,
 }
 
 /// What happens next in an answer.
@@ -82,16 +87,26 @@ pub(crate) async fn find_model(
     state: &AppState,
     name: Option<&str>,
 ) -> Result<Arc<LoadedModel>, ApiError> {
-    let name = name.filter(|name| !name.is_empty() && *name != "default");
-    if let Some(name) = name {
-        check_model_name(name)?;
-    }
+    let name = named(name)?;
     // A load can take as long as a disk is slow; a server that ends does not wait for it.
     tokio::select! {
         biased;
         () = state.aborting.cancelled() => Err(ApiError::shutting_down()),
         model = state.loader.load(name) => Ok(model?),
     }
+}
+
+/// Takes the model that a request names out of memory; false when it was not loaded.
+pub(crate) async fn unload_model(state: &AppState, name: Option<&str>) -> Result<bool, ApiError> {
+    let name = named(name)?.unwrap_or(DEFAULT_MODEL);
+    Ok(state.loader.unload(name).await?)
+}
+
+/// The name in a request, if it says more than "the default one".
+fn named(name: Option<&str>) -> Result<Option<&str>, ApiError> {
+    let name = name.filter(|name| !name.is_empty() && *name != DEFAULT_MODEL);
+    name.map_or(Ok(()), check_model_name)?;
+    Ok(name)
 }
 
 /// Refuses what cannot be a name before anything looks for it.
@@ -121,11 +136,12 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
         input,
         params,
         choices,
+        bytes,
         ..
     } = ask;
     let default_max_tokens = state.config.default_max_tokens;
     // A grammar may be slow to compile however short it is.
-    let is_slow = input.is_long() || params.constraint.is_some();
+    let is_slow = bytes > LONG_INPUT || params.constraint.is_some();
     let prepare = {
         let model = Arc::clone(&model);
         move || prepare(&model, input, params, default_max_tokens)
@@ -174,45 +190,25 @@ pub(crate) fn total_usage<'a>(finishes: impl IntoIterator<Item = &'a Finish>) ->
 }
 
 impl Input {
-    fn is_long(&self) -> bool {
-        let bytes = match self {
-            Input::Raw(text) => text.len(),
-            Input::Prompt { system, text } => text.len() + system.as_ref().map_or(0, String::len),
-            // Tool definitions are long more often than not, and not worth measuring.
-            Input::Chat { tools: Some(_), .. } => return true,
-            Input::Chat { messages, .. } => messages.iter().map(|m| m.content.len()).sum(),
-        };
-        bytes > LONG_INPUT
+    /// Whether the model is told of tools that it may call.
+    pub(crate) fn has_tools(&self) -> bool {
+        matches!(self, Input::Chat { tools: Some(_), .. })
     }
 
-    fn render(self, model: &LoadedModel) -> Result<Prompt, ApiError> {
-        let render = |messages: &[Message], tools: Option<&Value>, kwargs: &Map<String, Value>| {
-            let request = RenderRequest {
-                messages,
-                add_generation_prompt: true,
-                tools,
-                kwargs,
-            };
-            Ok(model.template.render(&request)?)
-        };
+    fn render(self, model: &LoadedModel) -> Result<Prompt, TemplateError> {
         match self {
             Input::Raw(text) => Ok(Prompt::marked(text)),
-            Input::Prompt { system, text } if model.template.is_chat_model() => {
-                let system = system.map(|system| Message::new("system", system));
-                let user = Message::new("user", text);
-                let messages: Vec<Message> = system.into_iter().chain([user]).collect();
-                render(&messages, None, &Map::new())
-            }
-            Input::Prompt {
-                system: Some(system),
-                text,
-            } => Ok(Prompt::marked(format!("{system}\n\n{text}"))),
-            Input::Prompt { system: None, text } => Ok(Prompt::marked(text)),
+            Input::Prompt { system, text } => model.lone_prompt(system.as_deref(), &text),
             Input::Chat {
                 messages,
                 tools,
                 kwargs,
-            } => render(&messages, tools.as_ref(), &kwargs),
+            } => model.template.render(&RenderRequest {
+                messages: &messages,
+                add_generation_prompt: true,
+                tools: tools.as_ref(),
+                kwargs: &kwargs,
+            }),
         }
     }
 }

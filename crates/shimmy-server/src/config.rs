@@ -10,6 +10,10 @@ use subtle::{Choice, ConstantTimeEq};
 /// Longest token that is compared; a longer one is wrong.
 const SECRET_BYTES: usize = 256;
 
+/// Shortest and longest silence before a sign of life: one of zero would leave no time for
+/// anything else, and one without end has no end on the clock.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(86_400));
+
 /// Everything the server may be told.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -75,6 +79,13 @@ impl Default for ServerConfig {
             websocket_idle_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl ServerConfig {
+    /// [`keep_alive`](Self::keep_alive), within what a timer can keep.
+    pub(crate) fn keep_alive(&self) -> Duration {
+        self.keep_alive.clamp(KEEP_ALIVE.0, KEEP_ALIVE.1)
     }
 }
 

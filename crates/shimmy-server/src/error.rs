@@ -3,7 +3,7 @@
 //! A handler returns an [`ApiError`] and does not know how its dialect spells errors: the body is
 //! written by [`render`], the outermost layer, which picks the dialect by the path. So a failure
 //! has the right shape wherever it happens: in a check, a parser, a handler or a fallback.
-//! The text of an error is public; what is not goes to the log where the error is made.
+//! The text of an error is public and bounded; what is not goes to the log where it is made.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -13,6 +13,7 @@ use serde_json::Value;
 use shimmy_chat::TemplateError;
 use shimmy_engine::{GenerateError, InvalidParameter, SubmitError};
 
+use crate::public::{capped, without_folders};
 use crate::state::LoadError;
 use crate::{native, openai};
 
@@ -21,6 +22,10 @@ static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Seconds after which a client whose request found a full queue may come again.
 const RETRY_AFTER_SECONDS: &str = "1";
+
+/// Characters of a message, and of a field's name, at most: they quote what the client sent.
+const MESSAGE_CHARS: usize = 500;
+const PARAM_CHARS: usize = 200;
 
 /// What went wrong, as far as a status and a code tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +108,7 @@ impl ApiError {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: capped(message.into(), MESSAGE_CHARS),
             param: None,
             details: Vec::new(),
         }
@@ -113,7 +118,7 @@ impl ApiError {
     pub(crate) fn field(field: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         let field = field.into();
         let mut error = Self::new(ErrorKind::BadRequest, format!("`{field}` {reason}"));
-        error.param = Some(field);
+        error.param = Some(capped(field, PARAM_CHARS));
         error
     }
 
@@ -155,8 +160,14 @@ impl From<LoadError> for ApiError {
                 error.param = Some("model".to_owned());
                 error
             }
-            LoadError::Failed { name, .. } => {
-                Self::new(ErrorKind::LoadFailed, message).with("model", name)
+            LoadError::Failed { name, reason } => {
+                tracing::error!(model = ?name, ?reason, "a model cannot be loaded");
+                let error = Self::new(ErrorKind::LoadFailed, without_folders(&message));
+                match without_folders(&name) {
+                    // A load that broke off has no name to give.
+                    name if name.is_empty() => error,
+                    name => error.with("model", name),
+                }
             }
             LoadError::Busy { name } => Self::new(ErrorKind::Busy, message).with("model", name),
         }
@@ -192,13 +203,16 @@ impl From<SubmitError> for ApiError {
 impl From<GenerateError> for ApiError {
     fn from(error: GenerateError) -> Self {
         let message = error.to_string();
+        if matches!(error, GenerateError::Backend(_)) {
+            tracing::error!(error = ?message, "the backend failed");
+        }
         let kind = match error {
             GenerateError::Backend(_) | GenerateError::Constraint(_) => ErrorKind::GenerationFailed,
             GenerateError::CacheExhausted { .. } => ErrorKind::ContextLength,
             GenerateError::QueueTimeout { .. } => ErrorKind::Busy,
             GenerateError::EngineStopped => ErrorKind::Unavailable,
         };
-        Self::new(kind, message)
+        Self::new(kind, without_folders(&message))
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
-use shimmy_engine::{AdapterId, AdapterScale, Constraint, SamplingParams};
+use shimmy_engine::{AdapterId, AdapterScale, Constraint, SamplingParams, SamplingPatch};
 
 use crate::error::ApiError;
 use crate::state::LoadedModel;
@@ -37,7 +37,6 @@ impl SamplingFields {
     pub(crate) fn over(&self, model: &LoadedModel) -> Result<SamplingParams, ApiError> {
         let base = &model.default_sampling;
         let context = model.session.engine().context();
-        let count = |value: i64| u32::try_from(value.max(0)).unwrap_or(u32::MAX);
         let look_back = |value: i64| match u32::try_from(value) {
             Ok(value) => value,
             Err(_) => u32::try_from(context).unwrap_or(u32::MAX),
@@ -58,6 +57,35 @@ impl SamplingFields {
                 None => base.logit_bias.clone(),
             },
         })
+    }
+
+    /// What of these can change while an answer runs.
+    pub(crate) fn patch(&self) -> SamplingPatch {
+        SamplingPatch {
+            temperature: self.temperature,
+            top_k: self.top_k.map(count),
+            top_p: self.top_p,
+            min_p: self.min_p,
+            typical_p: self.typical_p,
+            repeat_penalty: self.repeat_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+        }
+    }
+}
+
+fn count(value: i64) -> u32 {
+    u32::try_from(value.max(0)).unwrap_or(u32::MAX)
+}
+
+/// The limit on an answer's tokens in `field`. What no context can hold is as good as no limit.
+pub(crate) fn max_tokens(field: &str, value: Option<i64>) -> Result<Option<u32>, ApiError> {
+    match value {
+        Some(value @ ..1) => {
+            let reason = format!("must be at least 1, got {value}");
+            Err(ApiError::field(field, reason))
+        }
+        value => Ok(value.map(count)),
     }
 }
 

@@ -16,6 +16,7 @@ mod native;
 mod ollama;
 mod openai;
 mod pace;
+mod public;
 mod report;
 mod routes;
 mod sse;

@@ -49,6 +49,11 @@ impl JsonBody {
         Ok(Self(bytes))
     }
 
+    /// Bytes of the whole body.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Reads the fields of `T`; others are ignored. A complaint names the field.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         match Json::<T>::from_bytes(&self.0) {

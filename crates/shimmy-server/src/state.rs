@@ -224,10 +224,10 @@ pub trait Loader: Send + Sync {
         name: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Arc<LoadedModel>, LoadError>>;
 
-    /// Takes a model out of memory; false when it was not loaded.
+    /// Takes a model out of memory; false when it was not loaded. `default` is the default one.
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, LoadError>>;
 
-    /// How a model is doing.
+    /// How a model is doing. `default` is the default one.
     fn status(&self, name: &str) -> Result<ModelStatus, LoadError>;
 
     /// Facts about the machine and the build for `/diag`: an object. Never secrets or paths.

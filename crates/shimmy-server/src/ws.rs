@@ -35,7 +35,7 @@ pub(crate) struct Closed;
 impl Socket {
     /// Takes over an upgraded connection.
     pub(crate) fn new(socket: WebSocket, config: &ServerConfig) -> Self {
-        let mut ping = interval_at(Instant::now() + config.keep_alive, config.keep_alive);
+        let mut ping = interval_at(Instant::now() + config.keep_alive(), config.keep_alive());
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let idle_timeout = config.websocket_idle_timeout;
         Self {

@@ -34,7 +34,7 @@ pub(crate) async fn generate(
         format,
     } = GenerateBody::read(&body)?;
     let answers = answer::start(&state, ask).await?;
-    let keep_alive = state.config.keep_alive;
+    let keep_alive = state.config.keep_alive();
     Ok(match (stream, format) {
         (false, _) => whole(answers).await?.into_response(),
         (true, StreamFormat::Raw) => sse::response(answers, RawFrames::default(), keep_alive),

@@ -1,5 +1,6 @@
 //! Shimmy's own dialect: `/api/generate`, `/ws/generate`, models, health and diagnostics.
 
+mod control;
 pub(crate) mod diag;
 pub(crate) mod error;
 pub(crate) mod generate;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::answer::check_model_name;
+use crate::answer::{check_model_name, find_model, unload_model};
 use crate::error::{ApiError, ErrorKind};
 use crate::limits::{RestOfPath, check_content_type};
 use crate::state::{AppState, EngineReport, ModelStatus};
@@ -44,14 +44,14 @@ pub(crate) async fn change(
     check_content_type(&headers)?;
     match split(&path)? {
         (name, "load") => {
-            let model = state.loader.load(Some(name)).await?;
+            let model = find_model(&state, Some(name)).await?;
             let engine = EngineReport::of(&model);
             Ok(Json(
                 json!({ "model": model.name, "loaded": true, "engine": engine }),
             ))
         }
         (name, "unload") => {
-            let unloaded = state.loader.unload(name).await?;
+            let unloaded = unload_model(&state, Some(name)).await?;
             Ok(Json(
                 json!({ "model": name, "loaded": false, "unloaded": unloaded }),
             ))

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use shimmy_chat::Message;
 use shimmy_engine::Finish;
 
 use crate::answer::{Answers, Ask, Input};
 use crate::error::ApiError;
-use crate::fields::{LoraField, OneOrMany, Params, constraint};
+use crate::fields::{LoraField, OneOrMany, Params, constraint, max_tokens};
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
 use crate::report::{LlamaTimings, OllamaCounts, TokenCounts};
@@ -19,7 +20,7 @@ struct GenerateFields {
     prompt: Option<String>,
     messages: Option<Vec<WireMessage>>,
     system: Option<String>,
-    max_tokens: Option<u32>,
+    max_tokens: Option<i64>,
     stop: Option<OneOrMany>,
     lora: Option<Vec<LoraField>>,
     format: Option<Value>,
@@ -55,7 +56,7 @@ impl GenerateBody {
         let fields: GenerateFields = body.read()?;
         let params = Params {
             sampling: body.read()?,
-            max_tokens: fields.max_tokens,
+            max_tokens: max_tokens("max_tokens", fields.max_tokens)?,
             stop: OneOrMany::texts(fields.stop),
             ignore_eos: fields.ignore_eos.unwrap_or(false),
             lora: fields.lora,
@@ -65,7 +66,12 @@ impl GenerateBody {
         let input = match (fields.messages, prompt) {
             // Some clients send both; the messages say more.
             (Some(wire), prompt) if !wire.is_empty() || prompt.is_none() => {
-                let messages = messages(wire)?;
+                let mut messages = messages(wire)?;
+                // The conversation's own system message says more than the one beside it.
+                let system = fields.system.filter(|_| messages[0].role != "system");
+                if let Some(system) = system {
+                    messages.insert(0, Message::new("system", system));
+                }
                 Input::Chat {
                     messages,
                     tools: None,
@@ -85,6 +91,7 @@ impl GenerateBody {
                 input,
                 params,
                 choices: 1,
+                bytes: body.len(),
             },
             stream: fields.stream.unwrap_or(false),
             format: fields.stream_format.unwrap_or_default(),

@@ -11,10 +11,9 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{WebSocketUpgrade, close_code};
 use axum::response::Response;
 use futures_util::future::BoxFuture;
-use serde::Deserialize;
 use serde_json::json;
-use shimmy_engine::SamplingPatch;
 
+use super::control::Control;
 use super::types::{Done, GenerateBody, Started, StreamFormat};
 use crate::answer::{self, Answers, Progress};
 use crate::error::{ApiError, ErrorKind};
@@ -24,6 +23,9 @@ use crate::ws::{Closed, Socket, limited};
 
 /// Control frames that are kept while a model loads.
 const EARLY_CONTROLS: usize = 16;
+
+/// Bytes of these frames in all.
+const EARLY_BYTES: usize = 64 << 10;
 
 /// The handler.
 pub(crate) async fn generate(
@@ -47,25 +49,27 @@ pub(crate) async fn generate(
             let (_place, _task) = (place, task);
             let socket = Socket::new(socket, &state.config);
             // Whoever closed, the connection ends by dropping it, and with it what still runs.
-            let Err(Closed) = Connection { socket, state }.serve().await;
+            let Err(Closed) = Connection::new(socket, state).serve().await;
         }),
     )
-}
-
-/// What a client says while an answer runs.
-#[derive(Debug, Deserialize)]
-struct Control {
-    stop: Option<bool>,
-    prompt: Option<serde::de::IgnoredAny>,
-    messages: Option<serde::de::IgnoredAny>,
 }
 
 struct Connection {
     socket: Socket,
     state: Arc<AppState>,
+    /// Whether a request has come: only then can a control be late.
+    asked: bool,
 }
 
 impl Connection {
+    fn new(socket: Socket, state: Arc<AppState>) -> Self {
+        Self {
+            socket,
+            state,
+            asked: false,
+        }
+    }
+
     /// Answers requests until the connection is closed.
     async fn serve(mut self) -> Result<std::convert::Infallible, Closed> {
         loop {
@@ -77,7 +81,7 @@ impl Connection {
                 }
             };
             let outcome = match self.read(bytes) {
-                // "stop" that crossed the last word of the answer it was meant for.
+                // A control that crossed the last word of the answer it was meant for.
                 Ok(None) => Ok(()),
                 Ok(Some(body)) => self.answer(body).await?,
                 Err(error) => Err(error),
@@ -88,12 +92,12 @@ impl Connection {
         }
     }
 
-    fn read(&self, bytes: Bytes) -> Result<Option<GenerateBody>, ApiError> {
+    fn read(&mut self, bytes: Bytes) -> Result<Option<GenerateBody>, ApiError> {
         let body = JsonBody::check(bytes, &self.state.config)?;
-        let control: Control = body.read()?;
-        if control.stop == Some(true) && control.prompt.is_none() && control.messages.is_none() {
+        if Control::read(&body)?.is_late(self.asked) {
             return Ok(None);
         }
+        self.asked = true;
         GenerateBody::read(&body).map(Some)
     }
 
@@ -102,7 +106,7 @@ impl Connection {
         let state = Arc::clone(&self.state);
         let mut start: BoxFuture<'_, _> = Box::pin(answer::start(&state, body.ask));
         // What is said before the answer has begun applies as soon as it has.
-        let mut early = Vec::new();
+        let mut early: Vec<Bytes> = Vec::new();
         let mut answers = loop {
             tokio::select! {
                 started = &mut start => match started {
@@ -111,8 +115,9 @@ impl Connection {
                 },
                 bytes = self.socket.receive() => {
                     early.push(bytes?);
-                    if early.len() > EARLY_CONTROLS {
-                        let reason = "too many frames before the answer";
+                    let bytes: usize = early.iter().map(Bytes::len).sum();
+                    if early.len() > EARLY_CONTROLS || bytes > EARLY_BYTES {
+                        let reason = "too much said before the answer";
                         return Err(self.socket.close(close_code::POLICY, reason).await);
                     }
                 }
@@ -174,17 +179,5 @@ impl Connection {
 
 fn steer(answers: &Answers, bytes: Bytes, state: &AppState) -> Result<(), ApiError> {
     let body = JsonBody::check(bytes, &state.config)?;
-    let control: Control = body.read()?;
-    if control.prompt.is_some() || control.messages.is_some() {
-        let message = "an answer is running; the next request may come after its `done`";
-        return Err(ApiError::new(ErrorKind::BadRequest, message));
-    }
-    let patch: SamplingPatch = body.read()?;
-    if patch != SamplingPatch::default() {
-        answers.update(&answer::checked_patch(&answers.model, patch)?);
-    }
-    if control.stop == Some(true) {
-        answers.stop();
-    }
-    Ok(())
+    Control::read(&body)?.apply(&body, answers)
 }

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shimmy_engine::Finish;
 
-use crate::answer::{self, Ask, Input};
+use crate::answer::{self, Ask, DEFAULT_MODEL, Input};
 use crate::error::ApiError;
-use crate::fields::{OneOrMany, Params, SamplingFields, constraint};
+use crate::fields::{self, OneOrMany, Params, SamplingFields, constraint};
 use crate::limits::JsonBody;
 use crate::native;
 use crate::report::{self, OllamaCounts};
@@ -78,6 +78,7 @@ pub(crate) async fn generate(state: &AppState, body: &JsonBody) -> Result<Respon
         input,
         params,
         choices: 1,
+        bytes: body.len(),
     };
     let mut answers = answer::start(state, ask).await?;
     let mut lines = Lines {
@@ -93,7 +94,7 @@ pub(crate) async fn generate(state: &AppState, body: &JsonBody) -> Result<Respon
             .ok_or_else(ApiError::shutting_down)?;
         return Ok(Json(lines.last(&text, &finish)).into_response());
     }
-    let mut response = Response::new(sse::body(answers, lines, state.config.keep_alive));
+    let mut response = Response::new(sse::body(answers, lines, state.config.keep_alive()));
     let content_type = HeaderValue::from_static("application/x-ndjson");
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     Ok(response)
@@ -131,13 +132,7 @@ fn refuse_unsupported(fields: &GenerateFields) -> Result<(), ApiError> {
 fn max_tokens(num_predict: Option<i64>) -> Result<Option<u32>, ApiError> {
     match num_predict {
         None | Some(..0) => Ok(None),
-        Some(count) => match u32::try_from(count) {
-            Ok(0) | Err(_) => Err(ApiError::field(
-                "options.num_predict",
-                "must be a sensible number",
-            )),
-            Ok(count) => Ok(Some(count)),
-        },
+        count => fields::max_tokens("options.num_predict", count),
     }
 }
 
@@ -148,19 +143,13 @@ async fn load_or_unload(state: &AppState, fields: &GenerateFields) -> Result<Res
         Some(Value::String(duration)) => duration.trim_end_matches(['s', 'm', 'h']) == "0",
         _ => false,
     };
-    let (model, done_reason) = match (&fields.model, unload) {
-        (Some(name), true) => {
-            answer::check_model_name(name)?;
-            state.loader.unload(name).await?;
-            (name.clone(), "unload")
-        }
-        (name, _) => (
-            answer::find_model(state, name.as_deref())
-                .await?
-                .name
-                .clone(),
-            "load",
-        ),
+    let name = fields.model.as_deref();
+    let (model, done_reason) = if unload {
+        answer::unload_model(state, name).await?;
+        (name.unwrap_or(DEFAULT_MODEL).to_owned(), "unload")
+    } else {
+        let model = answer::find_model(state, name).await?;
+        (model.name.clone(), "load")
     };
     let line = Line {
         model: &model,

@@ -28,18 +28,24 @@ pub(crate) async fn completions(
         ask,
         stream,
         include_usage,
-        ignored,
+        mut ignored,
     } = ChatBody::read(&body)?;
+    let has_tools = ask.input.has_tools();
     let answers = answer::start(&state, ask).await.map_err(rename)?;
+    // Which only the model's template can tell.
+    if has_tools && !answers.model.template.source().contains("tools") {
+        ignored.push("tools");
+        ignored.sort_unstable();
+    }
     let mut response = if stream {
         let frames = ChunkFrames::new(answers.model.name.clone(), include_usage);
-        sse::response(answers, frames, state.config.keep_alive)
+        sse::response(answers, frames, state.config.keep_alive())
     } else {
         whole(answers).await?.into_response()
     };
     if !ignored.is_empty() {
         let names = ignored.join(", ");
-        tracing::debug!(fields = %names, "left out what a local model can do without");
+        tracing::info!(fields = %names, "left out what a local model can do without");
         if let Ok(names) = HeaderValue::from_str(&names) {
             response.headers_mut().insert(IGNORED.clone(), names);
         }

@@ -9,7 +9,7 @@ use shimmy_engine::{Constraint, FinishReason, Usage};
 
 use crate::answer::{Ask, Input};
 use crate::error::ApiError;
-use crate::fields::{LoraField, OneOrMany, Params, constraint};
+use crate::fields::{LoraField, OneOrMany, Params, constraint, max_tokens};
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
 
@@ -39,8 +39,8 @@ struct ChatFields {
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     n: Option<u32>,
-    max_tokens: Option<u32>,
-    max_completion_tokens: Option<u32>,
+    max_tokens: Option<i64>,
+    max_completion_tokens: Option<i64>,
     stop: Option<OneOrMany>,
     response_format: Option<ResponseFormat>,
     grammar: Option<String>,
@@ -99,9 +99,12 @@ impl ChatBody {
                 .filter(|tools| !tools.is_empty())
                 .map(Value::Array),
         };
+        // The older name is checked even where the newer one wins.
+        let limit = max_tokens("max_completion_tokens", fields.max_completion_tokens)?;
+        let older_limit = max_tokens("max_tokens", fields.max_tokens)?;
         let params = Params {
             sampling: body.read()?,
-            max_tokens: fields.max_completion_tokens.or(fields.max_tokens),
+            max_tokens: limit.or(older_limit),
             stop: OneOrMany::texts(fields.stop),
             ignore_eos: fields.ignore_eos.unwrap_or(false),
             lora: fields.lora,
@@ -119,6 +122,7 @@ impl ChatBody {
                 },
                 params,
                 choices: fields.n.unwrap_or(1) as usize,
+                bytes: body.len(),
             },
             stream: fields.stream.unwrap_or(false),
             include_usage: fields
@@ -137,13 +141,6 @@ fn refuse_unsupported(fields: &ChatFields) -> Result<(), ApiError> {
     }
     if fields.top_logprobs.is_some_and(|count| count > 0) {
         return unsupported("top_logprobs");
-    }
-    if fields.max_completion_tokens == Some(0) {
-        // The engine would say so too, but under the other name.
-        return Err(ApiError::field(
-            "max_completion_tokens",
-            "must be at least 1, got 0",
-        ));
     }
     if fields.web_search_options.is_some() {
         return unsupported("web_search_options");

@@ -107,6 +107,25 @@ async fn a_base_model_continues_the_prompt_itself() {
 }
 
 #[tokio::test]
+async fn the_system_text_leads_a_conversation_that_has_none() {
+    let server = Setup::default().start().await;
+    let tokens = async |body: Value| {
+        let (status, answer) = server.post_json(PATH, &body).await;
+        assert_eq!((status, &answer["text"]), (200, &json!("hi")));
+        answer["usage"]["prompt_tokens"].as_u64().unwrap()
+    };
+    let own = json!({ "messages": [{ "role": "system", "content": "be brief" },
+        { "role": "user", "content": "hi" }] });
+    let without = tokens(chat("hi")).await;
+    let beside = tokens(with(chat("hi"), json!({ "system": "be brief" }))).await;
+    let inside = tokens(own.clone()).await;
+    assert!(beside > without);
+    assert_eq!(beside, inside);
+    let both = tokens(with(own, json!({ "system": "never mind all of this" }))).await;
+    assert_eq!(both, inside);
+}
+
+#[tokio::test]
 async fn messages_win_over_a_prompt() {
     let server = Setup::default().start().await;
     let body = with(chat("from messages"), json!({ "prompt": "from prompt" }));
@@ -136,9 +155,22 @@ async fn max_tokens_ends_and_is_clamped() {
         (&short["response"], &short["finish_reason"]),
         (&json!("abc"), &json!("length"))
     );
-    let huge = json!({ "prompt": "x", "max_tokens": 4_000_000_000_u32 });
-    let (status, whole) = server.post_json(PATH, &huge).await;
-    assert_eq!((status, &whole["response"]), (200, &json!("abcdef")));
+    for huge in [4_000_000_000, (1 << 32) + 2, i64::MAX] {
+        let body = json!({ "prompt": "x", "max_tokens": huge });
+        let (status, whole) = server.post_json(PATH, &body).await;
+        assert_eq!((status, &whole["response"]), (200, &json!("abcdef")));
+        for field in ["max_tokens", "max_completion_tokens"] {
+            let body = with(chat("x"), json!({ field: huge }));
+            let (_, answer) = server.post_json("/v1/chat/completions", &body).await;
+            let content = &answer["choices"][0]["message"]["content"];
+            assert_eq!(content, "abcdef", "{answer}");
+        }
+    }
+    for wrong in [json!(0), json!(i64::MIN), json!(1_u64 << 63), json!(1e30)] {
+        let body = json!({ "prompt": "x", "max_tokens": wrong });
+        let (status, error) = server.post_json(PATH, &body).await;
+        assert_eq!((status, &error["param"]), (400, &json!("max_tokens")));
+    }
 }
 
 #[tokio::test]

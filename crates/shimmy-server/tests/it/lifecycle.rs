@@ -14,10 +14,15 @@ const CHAT: &str = "/v1/chat/completions";
 
 /// Sends a request over a connection of its own, which the test can drop.
 async fn connect(server: &TestServer, path: &str, body: &Value) -> TcpStream {
+    connect_as(server, path, body, "application/json").await
+}
+
+/// As [`connect`], for a client that wants its answer in another form.
+async fn connect_as(server: &TestServer, path: &str, body: &Value, accept: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let body = body.to_string();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: {accept}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -43,6 +48,19 @@ async fn a_disconnect_frees_the_slot_on_every_route() {
         let (setup, gate) = Setup::gated();
         let server = setup.start().await;
         let stream = connect(&server, path, &with(chat("x"), fields)).await;
+        gate.step_until(|| server.engine().running > 0).await;
+        drop(stream);
+        freed(&server, &gate).await;
+    }
+}
+
+#[tokio::test]
+async fn a_disconnect_frees_the_slot_of_lines_too() {
+    for stream in [true, false] {
+        let (setup, gate) = Setup::gated();
+        let server = setup.start().await;
+        let body = json!({ "model": "stub", "prompt": "x", "stream": stream });
+        let stream = connect_as(&server, "/api/generate", &body, "application/x-ndjson").await;
         gate.step_until(|| server.engine().running > 0).await;
         drop(stream);
         freed(&server, &gate).await;

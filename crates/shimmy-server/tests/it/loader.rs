@@ -15,7 +15,7 @@ use shimmy_server::{
 
 /// A loader for servers that never get a request.
 pub(crate) fn loader() -> Arc<dyn Loader> {
-    let model = model(StubConfig::default(), EngineConfig::default(), false);
+    let model = model(StubConfig::default(), EngineConfig::default(), false, None);
     Arc::new(TestLoader {
         model: Arc::new(model),
     })
@@ -25,7 +25,19 @@ pub(crate) struct TestLoader {
     pub(crate) model: Arc<LoadedModel>,
 }
 
-pub(crate) fn model(stub: StubConfig, engine: EngineConfig, base_model: bool) -> LoadedModel {
+/// A template that tells the model of its tools.
+pub(crate) const TOOLS_TEMPLATE: &str = "\
+{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}\
+{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}\
+{% if message.tool_calls %}{{ message.tool_calls | tojson }}{% endif %}<|im_end|>\n{% endfor %}\
+{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+pub(crate) fn model(
+    stub: StubConfig,
+    engine: EngineConfig,
+    base_model: bool,
+    template: Option<&str>,
+) -> LoadedModel {
     let adapters = (0..stub.adapters as u32)
         .map(|id| AdapterInfo {
             id: AdapterId(id),
@@ -43,7 +55,7 @@ pub(crate) fn model(stub: StubConfig, engine: EngineConfig, base_model: bool) ->
         specials: specials.to_vec(),
         ..TemplateVocabulary::default()
     };
-    let template = ChatTemplate::new(None, vocabulary).unwrap();
+    let template = ChatTemplate::new(template, vocabulary).unwrap();
     LoadedModel {
         placement: "cpu".to_owned(),
         name: "stub".to_owned(),
@@ -77,7 +89,9 @@ fn info(name: &str) -> ModelInfo {
 }
 
 impl TestLoader {
+    /// For what takes `default` by its name; a load gets none.
     fn find(&self, name: &str) -> Result<ModelInfo, LoadError> {
+        let name = if name == "default" { "stub" } else { name };
         self.list()
             .into_iter()
             .find(|info| info.name == name)
@@ -115,6 +129,11 @@ impl Loader for TestLoader {
                 name: "broken".to_owned(),
                 reason: "the file is cut short".to_owned(),
             }),
+            Some("hidden") => Err(LoadError::Failed {
+                name: "/srv/secret/hidden.gguf".to_owned(),
+                reason: "cannot read '/srv/my secret/hidden.gguf': denied".to_owned(),
+            }),
+            Some("never") => return std::future::pending().boxed(),
             Some("busy") => Err(LoadError::Busy {
                 name: "busy".to_owned(),
             }),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::Setup;
+use crate::support::{Setup, chat, with};
 
 #[tokio::test]
 async fn health_tells_what_it_is() {
@@ -95,4 +95,48 @@ async fn unknown_models_and_verbs_are_404() {
         (status, &error["error"]),
         (502, &json!("load failed: the file is cut short"))
     );
+}
+
+#[tokio::test]
+async fn the_default_model_goes_by_that_name_everywhere() {
+    let server = Setup::default().start().await;
+    let path = |verb| format!("/api/models/default/{verb}");
+    let (status, loaded) = server.post_json(&path("load"), &json!({})).await;
+    assert_eq!(
+        (status, &loaded["model"]),
+        (200, &json!("stub")),
+        "{loaded}"
+    );
+    let (status, unloaded) = server.post_json(&path("unload"), &json!({})).await;
+    assert_eq!((status, &unloaded["unloaded"]), (200, &json!(true)));
+    let (status, report) = server.get_json(&path("status")).await;
+    assert_eq!((status, &report["name"]), (200, &json!("stub")));
+    for model in [json!("default"), json!(""), json!(null)] {
+        let body = json!({ "model": model, "keep_alive": 0 });
+        let request = server.client.post(server.url("/api/generate")).json(&body);
+        let response = request
+            .header("user-agent", "ollama/0.12")
+            .send()
+            .await
+            .unwrap();
+        let answer: serde_json::Value = response.json().await.unwrap();
+        assert_eq!(answer["done_reason"], "unload", "{model}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_load_names_the_file_and_not_its_folders() {
+    let server = Setup::default().start().await;
+    let body = with(chat("x"), json!({ "model": "hidden" }));
+    for path in [
+        "/api/generate",
+        "/v1/chat/completions",
+        "/api/models/hidden/load",
+    ] {
+        let (status, error) = server.post_json(path, &body).await;
+        let text = error.to_string();
+        assert_eq!(status, 502, "{text}");
+        assert!(text.contains("cannot read 'hidden.gguf': denied"), "{text}");
+        assert!(!text.contains("secret") && !text.contains("srv"), "{text}");
+    }
 }

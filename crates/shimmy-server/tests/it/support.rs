@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) server: ServerConfig,
     /// A model without a chat template.
     pub(crate) base_model: bool,
+    /// The chat template; none is the built-in one, which knows no tools.
+    pub(crate) template: Option<&'static str>,
 }
 
 impl Setup {
@@ -121,7 +123,8 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     async fn start(setup: Setup) -> Self {
-        let model = Arc::new(model(setup.stub, setup.engine, setup.base_model));
+        let model = model(setup.stub, setup.engine, setup.base_model, setup.template);
+        let model = Arc::new(model);
         let loader = Arc::new(TestLoader {
             model: Arc::clone(&model),
         });

@@ -10,16 +10,16 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::support::{HANG, Setup, TestServer, chat, with};
 
-type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn connect(server: &TestServer) -> Client {
+pub(crate) async fn connect(server: &TestServer) -> Client {
     connect_async(format!("ws://{}/ws/generate", server.address))
         .await
         .unwrap()
         .0
 }
 
-async fn send(client: &mut Client, body: &Value) {
+pub(crate) async fn send(client: &mut Client, body: &Value) {
     client.send(Message::text(body.to_string())).await.unwrap();
 }
 
@@ -40,7 +40,7 @@ async fn frame(client: &mut Client) -> String {
 }
 
 /// The text of an answer and its last frame.
-async fn answer(client: &mut Client) -> (String, Value) {
+pub(crate) async fn answer(client: &mut Client) -> (String, Value) {
     let mut text = String::new();
     loop {
         let frame = frame(client).await;
