@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Run GGUF models locally, behind the APIs that clients already speak.
 #[derive(Debug, Parser)]
@@ -19,6 +20,33 @@ pub(crate) struct Cli {
     pub(crate) verbose: u8,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the command line and the environment, and ends the process with the usage if they
+    /// cannot be read.
+    pub(crate) fn read() -> Self {
+        let command = Self::command().mut_subcommands(|subcommand| subcommand.mut_args(unset));
+        let matches = command.get_matches();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        if let (Command::Serve(args), Some((_, matches))) = (&mut cli.command, matches.subcommand())
+        {
+            args.choose_key(matches);
+        }
+        cli
+    }
+}
+
+/// An empty variable means an unset one: that is what `${SHIMMY_CTX:-}` in a compose file makes of
+/// a variable that is not there. The key is the exception, because a server that was meant to have
+/// one must not start without.
+fn unset(arg: clap::Arg) -> clap::Arg {
+    let value = arg.get_env().and_then(std::env::var_os);
+    if arg.get_id() != "api_key" && value.is_some_and(|value| value.is_empty()) {
+        arg.env(None)
+    } else {
+        arg
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,12 +125,7 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) api_key: Option<String>,
     /// A file that holds the token.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SHIMMY_API_KEY_FILE",
-        conflicts_with = "api_key"
-    )]
+    #[arg(long, value_name = "FILE", env = "SHIMMY_API_KEY_FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
     /// Origins of web pages that may call, separated by commas.
     #[arg(
@@ -135,6 +158,24 @@ pub(crate) struct ServeArgs {
     pub(crate) models: ModelArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
+}
+
+impl ServeArgs {
+    /// Of a key and a key file, the one that a flag gives beats the one from the environment, and
+    /// a file beats an empty variable.
+    fn choose_key(&mut self, matches: &ArgMatches) {
+        let is_flag = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if self.api_key.is_none() || self.api_key_file.is_none() {
+            return;
+        }
+        let is_empty = self.api_key.as_deref() == Some("");
+        match (is_flag("api_key"), is_flag("api_key_file")) {
+            (true, false) => self.api_key_file = None,
+            (false, true) => self.api_key = None,
+            (false, false) if is_empty => self.api_key = None,
+            _ => {}
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -242,7 +283,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) decode: u32,
     /// Answers to run together, separated by commas.
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,4")]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,4", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) concurrency: Vec<u32>,
     /// Times to repeat each measurement.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]

@@ -24,41 +24,64 @@ pub(crate) struct Lora {
     pub(crate) scale: f32,
 }
 
+/// Which models the configured adapters belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Adapted {
+    /// The base model; a server has others beside it.
+    #[default]
+    Base,
+    /// Whichever is loaded; a command loads the one that it was told.
+    Any,
+}
+
 /// Where models come from.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ModelConfig {
     pub(crate) base: Option<PathBuf>,
     pub(crate) loras: Vec<Lora>,
+    pub(crate) adapted: Adapted,
     pub(crate) dirs: Option<String>,
 }
 
 impl ModelConfig {
-    pub(crate) fn new(args: ModelArgs) -> Result<Self, Failure> {
-        let loras = args
-            .lora
-            .iter()
-            .filter(|text| !text.is_empty())
-            .map(|text| parse_lora(text));
-        let loras: Vec<Lora> = loras.collect::<Result<_, _>>()?;
-        if !loras.is_empty() && args.model_path.is_none() {
+    /// For a command that loads one model, or none.
+    pub(crate) fn for_command(args: ModelArgs) -> Result<Self, Failure> {
+        let texts = args.lora.iter().filter(|text| !text.is_empty());
+        Ok(Self {
+            base: args.model_path.filter(|path| !path.as_os_str().is_empty()),
+            loras: texts
+                .map(|text| parse_lora(text))
+                .collect::<Result<_, _>>()?,
+            adapted: Adapted::Any,
+            dirs: args.model_dirs,
+        })
+    }
+
+    /// For a server.
+    pub(crate) fn for_server(args: ModelArgs) -> Result<Self, Failure> {
+        let config = Self {
+            adapted: Adapted::Base,
+            ..Self::for_command(args)?
+        };
+        if !config.loras.is_empty() && config.base.is_none() {
             return Err(Failure::usage("an adapter needs its base model")
                 .hint("name it with --model-path FILE or SHIMMY_BASE_GGUF"));
         }
-        let base = args.model_path.filter(|path| !path.as_os_str().is_empty());
-        Ok(Self {
-            base,
-            loras,
-            dirs: args.model_dirs,
-        })
+        Ok(config)
     }
 }
 
 fn parse_lora(text: &str) -> Result<Lora, Failure> {
+    let whole = Lora {
+        path: text.into(),
+        scale: 1.0,
+    };
+    // A file's name may hold anything, `=` too.
+    if whole.path.exists() {
+        return Ok(whole);
+    }
     let Some((path, scale)) = text.rsplit_once('=') else {
-        return Ok(Lora {
-            path: text.into(),
-            scale: 1.0,
-        });
+        return Ok(whole);
     };
     match scale.parse::<f32>() {
         Ok(scale) if scale.is_finite() => Ok(Lora {
@@ -103,16 +126,26 @@ pub(crate) fn sampling(args: &SamplingArgs, defaults: &SamplingParams) -> Sampli
 pub(crate) fn server(args: &ServeArgs) -> Result<ServerConfig, Failure> {
     Ok(ServerConfig {
         api_key: api_key(args)?,
-        allowed_hosts: args.allowed_host.clone(),
-        cors_origins: args.cors_origin.clone(),
+        allowed_hosts: without_empty(&args.allowed_host),
+        cors_origins: without_empty(&args.cors_origin),
         drain_timeout: Duration::from_secs(args.drain_timeout),
         ..ServerConfig::default()
     })
 }
 
+fn without_empty(texts: &[String]) -> Vec<String> {
+    let texts = texts.iter().filter(|text| !text.is_empty());
+    texts.cloned().collect()
+}
+
 fn api_key(args: &ServeArgs) -> Result<Option<Secret>, Failure> {
     let text = match (&args.api_key, &args.api_key_file) {
-        (Some(key), _) => key.clone(),
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(
+                "the API key is given twice, by itself and in a file",
+            ));
+        }
+        (Some(key), None) => key.clone(),
         (None, Some(path)) => std::fs::read_to_string(path)
             .map_err(|error| {
                 Failure::usage(format!(
@@ -191,5 +224,21 @@ mod tests {
         assert_eq!(lora("dir/a.gguf=0.5"), is("dir/a.gguf", 0.5));
         assert_eq!(lora("a.gguf=much"), None);
         assert_eq!(lora("a.gguf=nan"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_an_adapter_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rank=8");
+        let text = path.to_str().unwrap();
+        assert_eq!(parse_lora(text).unwrap().path, folder.path().join("rank"));
+        std::fs::write(&path, "").unwrap();
+        let whole = Lora {
+            path: path.clone(),
+            scale: 1.0,
+        };
+        assert_eq!(parse_lora(text).unwrap(), whole);
+        let scaled = parse_lora(&format!("{text}=0.5")).unwrap();
+        assert_eq!((scaled.path, scaled.scale), (path, 0.5));
     }
 }

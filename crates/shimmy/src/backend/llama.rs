@@ -1,6 +1,7 @@
 //! llama.cpp as an engine.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use shimmy_engine::{Session, Tokenizer, spawn};
 use shimmy_llama::{
@@ -20,16 +21,25 @@ enum OpenError {
     Thread(#[from] std::io::Error),
 }
 
-pub(super) fn open(model: &ModelFile, options: &OpenOptions) -> Result<Opened, String> {
-    open_session(model, options).map_err(|error| error.to_string())
+pub(super) fn open(
+    model: &ModelFile,
+    options: &OpenOptions,
+    stopping: &AtomicBool,
+) -> Result<Opened, String> {
+    open_session(model, options, stopping).map_err(|error| error.to_string())
 }
 
-fn open_session(file: &ModelFile, options: &OpenOptions) -> Result<Opened, OpenError> {
+fn open_session(
+    file: &ModelFile,
+    options: &OpenOptions,
+    stopping: &AtomicBool,
+) -> Result<Opened, OpenError> {
     let load = LoadOptions {
         gpu_layers: options.gpu_layers,
         ..LoadOptions::default()
     };
-    let model = Model::load(&file.path, &load)?;
+    let is_wanted = || !stopping.load(Ordering::Acquire);
+    let model = Model::load_with_progress(&file.path, &load, &mut |_| is_wanted())?;
     let placement = match model.placement() {
         Placement::Cpu => "cpu".to_owned(),
         Placement::Gpu { placed, all } => format!("gpu ({placed} of {all} layers)"),

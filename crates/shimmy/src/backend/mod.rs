@@ -14,6 +14,7 @@ mod llama;
 mod stub;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use shimmy_engine::{EngineConfig, Session};
 use shimmy_models::ModelFile;
@@ -74,15 +75,20 @@ pub(crate) const STUB_MODEL: &str = "stub";
 /// Whether there is a deterministic engine in this build.
 pub(crate) const HAS_STUB: bool = cfg!(feature = "stub");
 
-/// Loads a model file. Blocks; the reason of a failure is fit for users.
+/// Loads a model file. Blocks, and gives up soon after `stopping` turns true; the reason of a
+/// failure is fit for users.
 #[cfg(feature = "llama")]
-pub(crate) fn open(model: &ModelFile, options: &OpenOptions) -> Result<Opened, String> {
-    llama::open(model, options)
+pub(crate) fn open(
+    model: &ModelFile,
+    options: &OpenOptions,
+    stopping: &AtomicBool,
+) -> Result<Opened, String> {
+    llama::open(model, options, stopping)
 }
 
 /// As above, in a build that cannot.
 #[cfg(not(feature = "llama"))]
-pub(crate) fn open(model: &ModelFile, _: &OpenOptions) -> Result<Opened, String> {
+pub(crate) fn open(model: &ModelFile, _: &OpenOptions, _: &AtomicBool) -> Result<Opened, String> {
     let name = &model.name;
     Err(format!(
         "this build of shimmy has no engine for {name}: build it with `--features llama`"

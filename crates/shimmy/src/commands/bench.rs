@@ -1,11 +1,14 @@
 //! `shimmy bench`: prefill and decode speed, measured by the engine itself.
 
+use std::time::Instant;
+
 use serde_json::json;
 use shimmy_engine::{Event, Finish, GenerateRequest, Prompt, PromptPart, SamplingParams, Token};
 use shimmy_server::LoadedModel;
 
-use super::{load, print, print_json, table};
-use crate::cli::BenchArgs;
+use super::model::{load, start};
+use super::{print, print_json, table};
+use crate::cli::{BenchArgs, EngineArgs};
 use crate::failure::Failure;
 
 /// One line of the result.
@@ -16,7 +19,14 @@ struct Measurement {
 }
 
 pub(super) fn run(args: BenchArgs) -> Result<(), Failure> {
-    let model = load(args.name.as_deref(), args.models, &args.engine)?;
+    // With fewer places than streams, some would wait for others, and nothing would be measured
+    // but that.
+    let streams = args.concurrency.iter().copied().max().unwrap_or(1);
+    let engine = EngineArgs {
+        parallel: args.engine.parallel.max(streams),
+        ..args.engine
+    };
+    let model = load(args.name.as_deref(), args.models, &engine)?;
     let mut results = Vec::new();
     // The first step of a context sizes its buffers; it is nobody's speed.
     answers(&model, 16, 2, 1)?;
@@ -28,17 +38,15 @@ pub(super) fn run(args: BenchArgs) -> Result<(), Failure> {
         });
     }
     for &streams in &args.concurrency {
-        let rates = repeat(args.repeat, || decode(&model, args.decode, streams.max(1)))?;
+        let rates = repeat(args.repeat, || decode(&model, args.decode, streams))?;
         let test = format!("decode {} × {streams}", args.decode);
         results.push(Measurement { test, rates });
     }
-    let outcome = if args.json {
+    if args.json {
         as_json(&model, &results)
     } else {
         as_table(&model, &results)
-    };
-    model.session.engine().shutdown();
-    outcome
+    }
 }
 
 fn repeat(times: u32, measure: impl Fn() -> Result<f64, Failure>) -> Result<Vec<f64>, Failure> {
@@ -49,22 +57,51 @@ fn repeat(times: u32, measure: impl Fn() -> Result<f64, Failure>) -> Result<Vec<
 
 /// Prompt tokens per second, up to the first token of the answer.
 fn prefill(model: &LoadedModel, tokens: u32) -> Result<f64, Failure> {
-    let finishes = answers(model, tokens, 1, 1)?;
-    Ok(finishes
+    let answers = answers(model, tokens, 1, 1)?;
+    let rates = answers
         .iter()
-        .map(|f| f64::from(tokens) / f.timings.prefill.as_secs_f64())
-        .sum())
+        .map(|answer| f64::from(tokens) / answer.finish.timings.prefill.as_secs_f64());
+    Ok(rates.sum())
 }
 
-/// Tokens per second of all streams together, from their first token to their last.
+/// Tokens per second of all streams together, in the time from the first one's first token to the
+/// last one's last.
 fn decode(model: &LoadedModel, tokens: u32, streams: u32) -> Result<f64, Failure> {
-    let finishes = answers(model, 8, tokens, streams)?;
-    // Every first token came out of a prefill; the others took the decode time.
-    let decoded = f64::from(tokens - 1);
-    Ok(finishes
+    Ok(decode_rate(&answers(model, 8, tokens, streams)?))
+}
+
+/// One time for all, rather than the sum of each one's own rate: streams that run one after another
+/// would otherwise count as if they had run together. Every first token came out of a prefill, so
+/// only the others count.
+fn decode_rate(answers: &[Answer]) -> f64 {
+    let tokens: usize = answers
         .iter()
-        .map(|f| decoded / f.timings.decode.as_secs_f64())
-        .sum())
+        .map(|answer| (answer.finish.usage.completion_tokens as usize).saturating_sub(1))
+        .sum();
+    let first = answers.iter().map(Answer::first_token).min();
+    let last = answers.iter().map(Answer::end).max();
+    let wall = first.zip(last).map_or(0.0, |(first, last)| {
+        last.saturating_duration_since(first).as_secs_f64()
+    });
+    tokens as f64 / wall.max(f64::MIN_POSITIVE)
+}
+
+/// A complete answer, and when it was asked for.
+struct Answer {
+    submitted: Instant,
+    finish: Finish,
+}
+
+impl Answer {
+    /// By the engine's clock: this thread reads one stream after another, and would see the later
+    /// ones' events late.
+    fn first_token(&self) -> Instant {
+        self.submitted + self.finish.timings.queue + self.finish.timings.prefill
+    }
+
+    fn end(&self) -> Instant {
+        self.first_token() + self.finish.timings.decode
+    }
 }
 
 /// Runs `streams` greedy answers of exactly `tokens` tokens to prompts of `prompt` tokens.
@@ -73,35 +110,36 @@ fn answers(
     prompt: u32,
     tokens: u32,
     streams: u32,
-) -> Result<Vec<Finish>, Failure> {
-    let running: Vec<_> = (0..streams)
-        .map(|stream| {
-            model.session.generate(GenerateRequest {
-                prompt: Prompt {
-                    parts: vec![PromptPart::Tokens(some_tokens(model, prompt, stream))],
-                },
-                max_tokens: Some(tokens),
-                sampling: SamplingParams {
-                    temperature: 0.0,
-                    ..SamplingParams::default()
-                },
-                ignore_eos: true,
-                ..GenerateRequest::default()
-            })
-        })
-        .collect::<Result<_, _>>()?;
-    let mut finishes = Vec::new();
-    for mut generation in running {
+) -> Result<Vec<Answer>, Failure> {
+    let ask = |stream| {
+        let request = GenerateRequest {
+            prompt: Prompt {
+                parts: vec![PromptPart::Tokens(some_tokens(model, prompt, stream))],
+            },
+            max_tokens: Some(tokens),
+            sampling: SamplingParams {
+                temperature: 0.0,
+                ..SamplingParams::default()
+            },
+            ignore_eos: true,
+            ..GenerateRequest::default()
+        };
+        let generation = start(model, request)?;
+        Ok((Instant::now(), generation))
+    };
+    let running: Vec<_> = (0..streams).map(ask).collect::<Result<_, Failure>>()?;
+    let mut answers = Vec::new();
+    for (submitted, mut generation) in running {
         loop {
             match generation.next_blocking() {
                 Some(Event::Text { .. }) => {}
-                Some(Event::Finished(finish)) => break finishes.push(finish),
+                Some(Event::Finished(finish)) => break answers.push(Answer { submitted, finish }),
                 Some(Event::Failed(error)) => return Err(error.into()),
                 None => return Err(Failure::new("the engine ended without a last word")),
             }
         }
     }
-    Ok(finishes)
+    Ok(answers)
 }
 
 /// Ordinary tokens, different for each stream so that nothing can be shared.
@@ -158,4 +196,38 @@ fn as_json(model: &LoadedModel, results: &[Measurement]) -> Result<(), Failure> 
         "load_ms": model.load_time.as_secs_f64() * 1000.0,
         "results": results,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shimmy_engine::{FinishReason, Timings, Usage};
+
+    use super::*;
+
+    #[test]
+    fn streams_one_after_another_do_not_count_as_together() {
+        let submitted = Instant::now();
+        let answer = |queue| Answer {
+            submitted,
+            finish: Finish {
+                reason: FinishReason::Length,
+                stop: None,
+                usage: Usage {
+                    completion_tokens: 11,
+                    ..Usage::default()
+                },
+                timings: Timings {
+                    queue: Duration::from_secs(queue),
+                    prefill: Duration::from_secs(1),
+                    decode: Duration::from_secs(1),
+                },
+            },
+        };
+        assert_eq!(decode_rate(&[answer(0)]), 10.0);
+        assert_eq!(decode_rate(&[answer(0), answer(0)]), 20.0);
+        // From second 1 to second 4.
+        assert_eq!(decode_rate(&[answer(0), answer(2)]), 20.0 / 3.0);
+    }
 }

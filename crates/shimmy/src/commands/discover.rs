@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::loader::LocalLoader;
 
 pub(super) fn run(args: ListArgs) -> Result<(), Failure> {
-    let loader = LocalLoader::without_engine(ModelConfig::new(args.models)?);
+    let loader = LocalLoader::without_engine(ModelConfig::for_command(args.models)?);
     let models = loader.discover();
     let (roots, adapters, problems) = (loader.roots(), loader.adapters(), loader.problems());
     if args.json {

@@ -7,7 +7,8 @@ use serde_json::json;
 use shimmy_engine::{Constraint, Event, Finish, GenerateRequest, Generation, Prompt};
 use shimmy_server::LoadedModel;
 
-use super::{load, print, print_json};
+use super::model::{load, start};
+use super::{print, print_json};
 use crate::cli::GenerateArgs;
 use crate::config;
 use crate::failure::Failure;
@@ -32,15 +33,12 @@ pub(super) fn run(args: GenerateArgs) -> Result<(), Failure> {
         adapters: model.default_adapters.clone(),
         ..GenerateRequest::default()
     };
-    let generation = model.session.generate(request)?;
-    let outcome = if args.json {
+    let generation = start(&model, request)?;
+    if args.json {
         print_whole(&model, generation)
     } else {
         print_stream(generation)
-    };
-    // The engine's memory is given back before the process ends, and its thread with it.
-    model.session.engine().shutdown();
-    outcome
+    }
 }
 
 fn read_prompt(argument: Option<&str>) -> Result<String, Failure> {

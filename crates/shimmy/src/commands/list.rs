@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::loader::LocalLoader;
 
 pub(super) fn run(args: ListArgs) -> Result<(), Failure> {
-    let loader = LocalLoader::without_engine(ModelConfig::new(args.models)?);
+    let loader = LocalLoader::without_engine(ModelConfig::for_command(args.models)?);
     let models = loader.discover();
     if args.json {
         return print_json(&serde_json::json!({ "models": models }));

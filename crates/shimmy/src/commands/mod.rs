@@ -6,17 +6,14 @@ mod discover;
 mod generate;
 mod gpu_info;
 mod list;
+mod model;
 mod probe;
 mod serve;
 
 use std::io::Write;
 
-use shimmy_server::{LoadError, LoadedModel, Loader};
-
-use crate::cli::{Command, EngineArgs, ModelArgs};
-use crate::config::{self, ModelConfig};
+use crate::cli::Command;
 use crate::failure::Failure;
-use crate::loader::LocalLoader;
 
 /// Runs a subcommand to its end.
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
@@ -28,51 +25,6 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Generate(args) => generate::run(*args),
         Command::Bench(args) => bench::run(args),
         Command::GpuInfo(args) => gpu_info::run(&args),
-    }
-}
-
-/// Loads the model that a command names, on this thread.
-fn load(
-    name: Option<&str>,
-    models: ModelArgs,
-    engine: &EngineArgs,
-) -> Result<std::sync::Arc<LoadedModel>, Failure> {
-    let models = ModelConfig::new(models)?;
-    let options = config::open_options(engine, &models, 1024);
-    let loader = LocalLoader::new(models, options);
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let name = name.filter(|name| *name != "default");
-    // Inside the runtime from the first call on: loading starts a task.
-    runtime
-        .block_on(async { loader.load(name).await })
-        .map_err(load_failure)
-}
-
-/// A model that cannot be had, in the words of the command line.
-fn load_failure(error: LoadError) -> Failure {
-    let hint = match &error {
-        LoadError::NotFound { suggestions, .. } if suggestions.is_empty() => {
-            Some("`shimmy list` shows the models that are there".to_owned())
-        }
-        LoadError::NotFound { suggestions, .. } => {
-            Some(format!("did you mean {}?", suggestions.join(", ")))
-        }
-        LoadError::Ambiguous { candidates, .. } => {
-            Some(format!("it fits {}", candidates.join(", ")))
-        }
-        LoadError::NoDefault { names } => Some(format!("name one of {}", names.join(", "))),
-        LoadError::NoModel { hint } => Some(hint.clone()),
-        LoadError::Failed { .. } | LoadError::Busy { .. } => None,
-    };
-    let failure = match &error {
-        LoadError::Failed { name, reason } => {
-            Failure::new(format_args!("cannot load {name}: {reason}"))
-        }
-        _ => Failure::new(&error),
-    };
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
     }
 }
 

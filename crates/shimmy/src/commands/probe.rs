@@ -4,7 +4,8 @@ use serde_json::json;
 use shimmy_engine::{Event, GenerateRequest, Prompt, SamplingParams};
 use shimmy_server::LoadedModel;
 
-use super::{bytes, load, parameters, print, print_json};
+use super::model::{load, start};
+use super::{bytes, parameters, print, print_json};
 use crate::cli::ProbeArgs;
 use crate::failure::{Failure, USAGE};
 
@@ -15,7 +16,7 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
     let context = model.session.engine().context();
     let info = &model.info;
     let load_ms = model.load_time.as_secs_f64() * 1000.0;
-    let outcome = if args.json {
+    if args.json {
         print_json(&json!({
             "ok": true,
             "model": info,
@@ -37,9 +38,7 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
             bytes(info.size_bytes),
             model.template.origin(),
         ))
-    };
-    model.session.engine().shutdown();
-    outcome
+    }
 }
 
 /// Milliseconds to the first token of an answer.
@@ -53,7 +52,7 @@ fn first_token(model: &LoadedModel) -> Result<f64, Failure> {
         },
         ..GenerateRequest::default()
     };
-    let mut generation = model.session.generate(request)?;
+    let mut generation = start(model, request)?;
     loop {
         match generation.next_blocking() {
             Some(Event::Text { .. }) => {}

@@ -6,6 +6,7 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shimmy_server::{AppState, Loader, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,11 +16,15 @@ use crate::config::{self, ModelConfig};
 use crate::failure::Failure;
 use crate::loader::LocalLoader;
 
+/// How long the start may wait for the first look at the folders: few models are found in that
+/// time, and then the first client sees them in its list.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let server = config::server(&args)?;
     let listener = config::bind(&args, server.api_key.is_some())?;
     let address = listener.local_addr()?;
-    let models = ModelConfig::new(args.models)?;
+    let models = ModelConfig::for_server(args.models)?;
     let preload = models.base.is_some();
     let options = config::open_options(&args.engine, &models, args.queue);
     let loader = Arc::new(LocalLoader::new(models, options));
@@ -33,24 +38,25 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         let state = AppState::new(Arc::clone(&loader) as Arc<dyn Loader>, server);
         let (shutdown, force) = signals()?;
+        let looking = tokio::task::spawn_blocking({
+            let loader = Arc::clone(&loader);
+            move || loader.discover().len()
+        });
+        // However it ends, the server serves.
+        let _ = tokio::time::timeout(FIRST_LOOK, looking).await;
         eprintln!(
             "shimmy {} listening on http://{address}",
             env!("CARGO_PKG_VERSION")
         );
+        // After the address, which scripts expect on the first line.
         if preload {
             tokio::spawn(load_base(Arc::clone(&loader)));
-        } else {
-            // Finding the models that there are takes disk time that no request should wait for.
-            tokio::task::spawn_blocking({
-                let loader = Arc::clone(&loader);
-                move || loader.discover().len()
-            });
         }
         Server::bind(listener, state)?.serve(shutdown, force).await;
         Ok(())
     });
     loader.shutdown();
-    // A load that is still under way is not waited for.
+    // A look at the folders that is still under way is not waited for.
     runtime.shutdown_background();
     outcome
 }

@@ -1,45 +1,45 @@
 //! From a file to a model that answers: engine, template, adapters and defaults together.
 
-use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use shimmy_chat::{ChatTemplate, TemplateVocabulary};
 use shimmy_engine::{AdapterId, AdapterScale, SamplingParams, Specials, Tokenizer};
-use shimmy_models::{AdapterFile, Metadata, ModelFile};
+use shimmy_models::{AdapterFile, Metadata};
 use shimmy_server::{AdapterInfo, LoadedModel, ModelInfo};
 
+use super::target::Target;
 use crate::backend::{self, OpenOptions, Opened};
-use crate::config::ModelConfig;
+use crate::config::{Adapted, Lora, ModelConfig};
 
-/// What a name means.
-#[derive(Clone)]
-pub(super) enum Target {
-    File(Box<ModelFile>),
-    Stub,
-}
-
-/// Loads a model. Blocks. The reason of a failure is fit for users.
+/// Loads a model. Blocks, and gives up soon after `stopping` turns true. The reason of a failure
+/// is fit for users.
 pub(super) fn open(
     target: &Target,
     models: &ModelConfig,
     options: &OpenOptions,
+    stopping: &AtomicBool,
 ) -> Result<LoadedModel, String> {
     let started = Instant::now();
-    let Target::File(file) = target else {
+    let Target::File(entry) = target else {
         let opened = backend::open_stub(options)?;
         let template = template(None, None, opened.session.tokenizer())?;
         return Ok(assemble(target, opened, template, started));
     };
+    let file = &entry.file;
     if let Some(missing) = file.missing.first() {
         return Err(format!("its part {} is missing", missing.display()));
     }
     let metadata = Metadata::open(&file.path).map_err(|error| error.to_string())?;
-    let adapters = adapters_of(file, &metadata, models)?;
+    let adapters = match models.adapted {
+        Adapted::Base if !entry.is_base => Vec::new(),
+        Adapted::Base | Adapted::Any => adapters_for(&metadata, &models.loras)?,
+    };
     let options = OpenOptions {
         adapters: adapters.iter().map(|(info, _)| info.path.clone()).collect(),
         ..options.clone()
     };
-    let opened = backend::open(file, &options)?;
+    let opened = backend::open(file, &options, stopping)?;
     let source = metadata.chat_template();
     let template = template(source, Some(&metadata), opened.session.tokenizer())?;
     let (adapters, default_adapters) = adapters.into_iter().unzip();
@@ -74,17 +74,12 @@ fn assemble(
     }
 }
 
-/// The configured adapters, if this is the base model they belong to.
-fn adapters_of(
-    file: &ModelFile,
+/// The configured adapters, if they fit the model.
+fn adapters_for(
     metadata: &Metadata,
-    models: &ModelConfig,
+    loras: &[Lora],
 ) -> Result<Vec<(AdapterInfo, AdapterScale)>, String> {
-    let base = models.base.as_deref();
-    if !base.is_some_and(|base| same_file(base, &file.path)) {
-        return Ok(Vec::new());
-    }
-    let open = |(index, lora): (u32, &crate::config::Lora)| {
+    let open = |(index, lora): (u32, &Lora)| {
         let adapter = AdapterFile::open(&lora.path).map_err(|error| error.to_string())?;
         let fits = adapter.matches_base(metadata);
         fits.map_err(|error| format!("{}: {error}", lora.path.display()))?;
@@ -98,12 +93,7 @@ fn adapters_of(
         let scale = lora.scale;
         Ok((info, AdapterScale { id, scale }))
     };
-    (0..).zip(&models.loras).map(open).collect()
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| PathBuf::from(path));
-    real(a) == real(b)
+    (0..).zip(loras).map(open).collect()
 }
 
 /// The model's own template, or a built-in one.
@@ -151,39 +141,6 @@ fn sampling_of(metadata: &Metadata) -> SamplingParams {
         Err(error) => {
             tracing::warn!("the file recommends sampling that makes no sense: {error}");
             defaults
-        }
-    }
-}
-
-impl Target {
-    /// What is known of it without loading it.
-    pub(super) fn info(&self) -> ModelInfo {
-        let file = match self {
-            Target::File(file) => file,
-            Target::Stub => {
-                return ModelInfo {
-                    name: backend::STUB_MODEL.to_owned(),
-                    model_type: "stub".to_owned(),
-                    source: "built in".to_owned(),
-                    chat: true,
-                    ..ModelInfo::default()
-                };
-            }
-        };
-        let summary = &file.summary;
-        let missing = file.missing.first().and_then(|path| path.file_name());
-        ModelInfo {
-            name: file.name.clone(),
-            size_bytes: file.size_bytes,
-            model_type: summary.architecture.clone().unwrap_or_default(),
-            parameter_count: summary.parameter_count,
-            quantization: summary.quantization.clone(),
-            context_length: summary.context_length.and_then(|n| u32::try_from(n).ok()),
-            source: file.source.as_str().to_owned(),
-            modified: jiff::Timestamp::try_from(file.modified).ok(),
-            loaded: false,
-            chat: summary.has_chat_template,
-            problem: missing.map(|part| format!("its part {} is missing", part.to_string_lossy())),
         }
     }
 }

@@ -69,7 +69,11 @@ fn a_missing_shard_is_named() {
     assert_eq!(generate(folder.path(), &shards[0], &[]).code, Some(0));
     std::fs::remove_file(&shards[1]).expect("removed");
     let outcome = generate(folder.path(), &shards[0], &[]);
-    expect_failure(&outcome, 1, &["split-00002-of-00003.gguf"]);
+    expect_failure(
+        &outcome,
+        1,
+        &["split-00002-of-00003.gguf", "hint: download that part"],
+    );
 }
 
 #[test]
@@ -82,16 +86,20 @@ fn an_adapter_of_another_model_and_one_that_is_none() {
     expect_failure(
         &generate(folder.path(), &model, &["--lora", text(&foreign)]),
         1,
-        &["adapter"],
+        &["foreign.gguf", "hint: an adapter only fits"],
     );
     expect_failure(
         &generate(folder.path(), &model, &["--lora", text(&model)]),
         1,
-        &["adapter"],
+        &["adapter", "hint: the model itself goes to --model-path"],
     );
     let adapter = folder.path().join("adapter.gguf");
     tiny::Adapter::new().write(&adapter).expect("written");
-    expect_failure(&generate(folder.path(), &adapter, &[]), 1, &["adapter"]);
+    expect_failure(
+        &generate(folder.path(), &adapter, &[]),
+        1,
+        &["adapter", "hint: give it as --lora"],
+    );
     expect_failure(
         &generate(folder.path(), &model, &["--lora", "none.gguf"]),
         1,
@@ -129,6 +137,10 @@ fn wrong_arguments_exit_with_2() {
         generate(folder.path(), &model, &["--nonsense"]).code,
         Some(2)
     );
+    let outcome = generate(folder.path(), &model, &["-t", "500"]);
+    expect_failure(&outcome, 2, &["`temperature`", "500"]);
+    let outcome = run(folder.path(), &["serve", "--lora", "a.gguf"]);
+    expect_failure(&outcome, 2, &["needs its base model", "--model-path"]);
     let outcome = run(folder.path(), &["serve", "--bind", "0.0.0.0:0"]);
     expect_failure(&outcome, 2, &["no token is set", "SHIMMY_API_KEY"]);
     let outcome = run(folder.path(), &["serve", "--bind", "nonsense"]);
@@ -152,7 +164,8 @@ fn a_prompt_over_the_context_names_both_numbers() {
         folder.path(),
         &args.into_iter().chain([text(&model)]).collect::<Vec<_>>(),
     );
-    expect_failure(&outcome, 1, &["1600 tokens", "holds 256"]);
+    let hint = "hint: --ctx 2048 makes room";
+    expect_failure(&outcome, 1, &["1600 tokens", "holds 256", hint]);
 }
 
 /// Every bad request in turn, then a good one, on one server.

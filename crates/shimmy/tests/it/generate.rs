@@ -116,6 +116,32 @@ fn an_adapter_changes_the_answer_by_its_scale() {
 }
 
 #[test]
+fn an_adapter_goes_with_the_model_that_is_named() {
+    let (folder, model) = tiny_folder();
+    let adapter = folder.path().join("adapter.gguf");
+    tiny::Adapter::new().write(&adapter).expect("written");
+    let shards = tiny::Model::new()
+        .write_shards(folder.path(), "split", 3)
+        .expect("written");
+    let answer = |more: &[&str]| {
+        let args = with(&GREEDY, &["--prompt", "hello"]);
+        let outcome = run(folder.path(), &with(&args, more));
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        outcome.stdout
+    };
+    let lora = ["--lora", text(&adapter)];
+    let plain = answer(&["--model-path", text(&model)]);
+    let adapted = answer(&with(&["--model-path", text(&model)], &lora));
+    assert_ne!(adapted, plain);
+    let named = ["tiny", "--model-dirs", text(folder.path())];
+    assert_eq!(answer(&with(&named, &lora)), adapted);
+    // The tensors are the same; only the files are cut differently.
+    let later = ["--model-path", text(&shards[1])];
+    assert_eq!(answer(&later), plain);
+    assert_eq!(answer(&with(&later, &lora)), adapted);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_text_and_another_another() {
     let (folder, model) = tiny_folder();
     let answer = |seed: &str| {

@@ -6,9 +6,13 @@ mod bad_input;
 #[cfg(feature = "llama")]
 mod commands;
 #[cfg(feature = "llama")]
+mod environment;
+#[cfg(feature = "llama")]
 mod generate;
 #[cfg(feature = "llama")]
 mod http;
+#[cfg(feature = "llama")]
+mod loading;
 #[cfg(feature = "llama")]
 mod shutdown;
 #[cfg(all(feature = "stub", not(feature = "llama")))]

@@ -63,3 +63,14 @@ fn an_idle_server_ends_at_once_on_either_signal() {
         assert_eq!(server.wait().0.code(), Some(0));
     }
 }
+
+#[test]
+fn a_signal_during_the_load_ends_the_server_with_0() {
+    let (folder, model) = tiny_folder();
+    for _ in 0..8 {
+        let server = Server::with_model(folder.path(), &model, &[]);
+        server.signal("TERM");
+        let (status, log) = server.wait();
+        assert_eq!(status.code(), Some(0), "{status}: {log}");
+    }
+}

@@ -88,9 +88,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `shimmy serve` on a free port and waits for the line with its address.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut child = shimmy(folder)
-            .args(["serve", "--bind", "127.0.0.1:0"])
-            .args(args)
+        let mut command = shimmy(folder);
+        command.args(["serve", "--bind", "127.0.0.1:0"]).args(args);
+        Self::launch(command)
+    }
+
+    /// Starts a whole command line, and waits as above.
+    pub(crate) fn launch(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

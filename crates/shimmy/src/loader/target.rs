@@ -1,0 +1,91 @@
+//! What a name means: a model file, or the deterministic engine.
+//!
+//! Owns what is known of it without loading it; must not know how it was found.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use shimmy_models::ModelFile;
+use shimmy_server::ModelInfo;
+
+use crate::backend;
+
+/// A model file in the catalog.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) file: ModelFile,
+    /// The file that its path leads to in the end: the same for every name and link it has.
+    pub(super) key: PathBuf,
+    /// Whether it is the base model, which the configured adapters belong to.
+    pub(super) is_base: bool,
+}
+
+impl Entry {
+    /// Blocks on the disk, to follow links.
+    pub(super) fn new(file: ModelFile, is_base: bool) -> Self {
+        let key = file.path.canonicalize();
+        Self {
+            // A file that has just gone away is still told apart by its path.
+            key: key.unwrap_or_else(|_| file.path.clone()),
+            file,
+            is_base,
+        }
+    }
+}
+
+/// What a name means.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    File(Arc<Entry>),
+    Stub,
+}
+
+impl Target {
+    /// What tells it apart from every other model, whatever it is called.
+    pub(super) fn key(&self) -> &Path {
+        match self {
+            Self::File(entry) => &entry.key,
+            // No file has the empty path.
+            Self::Stub => Path::new(""),
+        }
+    }
+
+    /// The name that it is listed under.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::File(entry) => &entry.file.name,
+            Self::Stub => backend::STUB_MODEL,
+        }
+    }
+
+    /// What is known of it without loading it.
+    pub(super) fn info(&self) -> ModelInfo {
+        let file = match self {
+            Self::File(entry) => &entry.file,
+            Self::Stub => {
+                return ModelInfo {
+                    name: backend::STUB_MODEL.to_owned(),
+                    model_type: "stub".to_owned(),
+                    source: "built in".to_owned(),
+                    chat: true,
+                    ..ModelInfo::default()
+                };
+            }
+        };
+        let summary = &file.summary;
+        let missing = file.missing.first().and_then(|path| path.file_name());
+        ModelInfo {
+            name: file.name.clone(),
+            size_bytes: file.size_bytes,
+            model_type: summary.architecture.clone().unwrap_or_default(),
+            parameter_count: summary.parameter_count,
+            quantization: summary.quantization.clone(),
+            context_length: summary.context_length.and_then(|n| u32::try_from(n).ok()),
+            source: file.source.as_str().to_owned(),
+            modified: jiff::Timestamp::try_from(file.modified).ok(),
+            loaded: false,
+            chat: summary.has_chat_template,
+            problem: missing.map(|part| format!("its part {} is missing", part.to_string_lossy())),
+        }
+    }
+}
