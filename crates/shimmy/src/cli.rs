@@ -146,6 +146,9 @@ pub(crate) struct ServeArgs {
     /// Requests that may wait for their turn; more get 429.
     #[arg(long, value_name = "N", env = "SHIMMY_QUEUE", default_value_t = 64)]
     pub(crate) queue: u32,
+    /// Tokens of an answer whose request sets no limit [default: what the context leaves].
+    #[arg(long, value_name = "TOKENS", env = "SHIMMY_MAX_OUTPUT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_output: Option<u32>,
     /// Seconds that running answers get to finish on shutdown.
     #[arg(
         long,

@@ -128,6 +128,7 @@ pub(crate) fn server(args: &ServeArgs) -> Result<ServerConfig, Failure> {
         api_key: api_key(args)?,
         allowed_hosts: without_empty(&args.allowed_host),
         cors_origins: without_empty(&args.cors_origin),
+        default_max_tokens: args.max_output,
         drain_timeout: Duration::from_secs(args.drain_timeout),
         ..ServerConfig::default()
     })

@@ -179,3 +179,15 @@ fn constrained_output_parses() {
     let answer: Value = serde_json::from_str(&server.generate(&body)).expect("JSON");
     assert!((0..=9).contains(&answer["n"].as_i64().expect("an integer")));
 }
+
+#[test]
+fn an_answer_without_a_limit_gets_the_configured_one() {
+    let (folder, model) = tiny_folder();
+    let server = Server::with_model(folder.path(), &model, &["--max-output", "7"]);
+    let (_, answer) = server.post(
+        "/api/generate",
+        &json!({ "prompt": "hi", "temperature": 0 }),
+    );
+    assert_eq!(answer["usage"]["completion_tokens"], 7, "{answer}");
+    assert_eq!(answer["finish_reason"], "length");
+}
