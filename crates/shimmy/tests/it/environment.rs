@@ -119,6 +119,9 @@ fn an_empty_key_is_refused() {
     assert!(errors.contains("hint: unset SHIMMY_API_KEY"), "{errors}");
 }
 
+/// Arguments, variables, and the key that must hold.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn a_key_comes_from_the_environment_or_a_file() {
     let (folder, _) = tiny_folder();
@@ -126,7 +129,7 @@ fn a_key_comes_from_the_environment_or_a_file() {
     std::fs::write(&file, "from-the-file\n").expect("written");
     let file = text(&file);
     let by_variable = ("SHIMMY_API_KEY", "from-the-variable");
-    let cases: [(&[&str], &[(&str, &str)], &str); 5] = [
+    let cases: [Case<'_>; 5] = [
         (&[], &[by_variable], "from-the-variable"),
         (&[], &[("SHIMMY_API_KEY_FILE", file)], "from-the-file"),
         (
