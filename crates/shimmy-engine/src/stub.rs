@@ -33,6 +33,9 @@ pub enum Reply {
     /// A token that depends on every token before it, without end: any mistake in what a sequence
     /// holds changes all that follows.
     Mixed,
+    /// No certainty at all: each letter has a probability that depends on every token before it,
+    /// so what is said is the sampler's draw.
+    Uncertain,
 }
 
 /// How the stub behaves.
@@ -124,9 +127,24 @@ impl StubRunner {
         }
     }
 
+    fn logits_after(&self, held: &Held) -> Vec<f32> {
+        let next = self.next_token(held);
+        let mut logits = vec![0.0; VOCABULARY];
+        if matches!(self.config.reply, Reply::Uncertain) {
+            // The letters in a rotation that the history decides, from likely to unlikely.
+            for rank in 0..26 {
+                let letter = b'a' as usize + (next as usize - b'a' as usize + rank) % 26;
+                logits[letter] = CERTAIN - rank as f32 / 8.0;
+            }
+        } else {
+            logits[next as usize] = CERTAIN;
+        }
+        logits
+    }
+
     fn next_token(&self, held: &Held) -> Token {
         let (reply, position) = match &self.config.reply {
-            Reply::Mixed => return mixed(&held.tokens, &self.adapters),
+            Reply::Mixed | Reply::Uncertain => return mixed(&held.tokens, &self.adapters),
             Reply::Fixed(text) => {
                 let prompt = held.prompt.unwrap_or(held.tokens.len());
                 (text.as_bytes().to_vec(), held.tokens.len() - prompt)
@@ -242,9 +260,7 @@ impl Runner for StubRunner {
             }
             let output = row.output.then(|| {
                 let held = &self.sequences[row.sequence.0 as usize];
-                let mut logits = vec![0.0; VOCABULARY];
-                logits[self.next_token(held) as usize] = CERTAIN;
-                logits
+                self.logits_after(held)
             });
             self.outputs.push(output);
         }

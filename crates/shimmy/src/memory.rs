@@ -21,6 +21,16 @@ pub(crate) fn report() -> Value {
     Value::Object(facts)
 }
 
+/// Memory that the machine can still give, if the system says.
+#[cfg_attr(
+    not(feature = "llama"),
+    expect(dead_code, reason = "no devices without an engine")
+)]
+pub(crate) fn available_bytes() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    kilobytes(&meminfo, "MemAvailable:")
+}
+
 /// The value of a line such as `MemTotal:  24 kB`, in bytes.
 fn kilobytes(text: &str, label: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(label))?;

@@ -129,3 +129,35 @@ fn a_second_request_answers_while_the_first_still_runs() {
     assert_eq!(whole(short.expect("taken")).0.len(), 2);
     assert!(matches!(endless.next_blocking(), Some(Event::Text { .. })));
 }
+
+#[test]
+fn a_seeded_answer_does_not_depend_on_what_else_runs() {
+    let seeded = |seed| {
+        let mut request = GenerateRequest {
+            max_tokens: Some(60),
+            ..ask("hi")
+        };
+        request.sampling.temperature = 1.2;
+        request.sampling.seed = Some(seed);
+        request
+    };
+    let alone = whole(
+        saying(Reply::Uncertain)
+            .generate(seeded(42))
+            .expect("taken"),
+    )
+    .0;
+    let other = whole(
+        saying(Reply::Uncertain)
+            .generate(seeded(43))
+            .expect("taken"),
+    )
+    .0;
+    assert_ne!(alone, other, "a seed must matter");
+    let session = saying(Reply::Uncertain);
+    let crowd: Vec<_> = (0..6)
+        .map(|seed| session.generate(seeded(seed)).expect("taken"))
+        .collect();
+    assert_eq!(whole(session.generate(seeded(42)).expect("taken")).0, alone);
+    drop(crowd);
+}

@@ -11,6 +11,7 @@ use shimmy_llama::{
 use shimmy_models::ModelFile;
 
 use super::{Device, OpenOptions, Opened};
+use crate::memory;
 
 /// A failure to start an engine: llama.cpp's, or the system's refusal of a thread.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +91,11 @@ pub(super) fn devices() -> Vec<Device> {
                 DeviceKind::Other => "other",
             },
             memory_total_bytes: device.memory_total as u64,
-            memory_free_bytes: device.memory_free as u64,
+            // For the processor llama.cpp says that all of its memory is free.
+            memory_free_bytes: match device.kind {
+                DeviceKind::Cpu => memory::available_bytes(),
+                _ => Some(device.memory_free as u64),
+            },
         })
         .collect()
 }

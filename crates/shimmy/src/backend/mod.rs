@@ -66,7 +66,8 @@ pub(crate) struct Device {
     /// `cpu`, `gpu`, `integrated_gpu` or `accelerator`.
     pub(crate) kind: &'static str,
     pub(crate) memory_total_bytes: u64,
-    pub(crate) memory_free_bytes: u64,
+    /// None where nobody knows.
+    pub(crate) memory_free_bytes: Option<u64>,
 }
 
 /// The name of the model that the deterministic engine answers for.

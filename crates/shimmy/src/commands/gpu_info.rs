@@ -37,7 +37,9 @@ pub(super) fn run(args: &JsonArgs) -> Result<(), Failure> {
                 device.name.clone(),
                 device.kind.to_owned(),
                 bytes(device.memory_total_bytes),
-                bytes(device.memory_free_bytes),
+                device
+                    .memory_free_bytes
+                    .map_or_else(|| "?".to_owned(), bytes),
                 device.description.clone(),
             ]
         })

@@ -48,7 +48,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
             "shimmy {} listening on http://{address}",
             env!("CARGO_PKG_VERSION")
         );
-        // After the address, which scripts expect on the first line.
+        // After the line with the address, which whoever started this process reads first.
         if preload {
             tokio::spawn(load_base(Arc::clone(&loader)));
         }

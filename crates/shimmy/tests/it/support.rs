@@ -103,12 +103,12 @@ impl Server {
         let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
         let mut line = String::new();
         stderr.read_line(&mut line).expect("a line");
-        let base = line
-            .trim_end()
-            .split_once("listening on ")
-            .unwrap_or_else(|| panic!("no address in {line:?}"))
-            .1
-            .to_owned();
+        let Some((_, base)) = line.trim_end().split_once("listening on ") else {
+            // It would outlive the test, and hold its output open.
+            let _ = child.kill();
+            panic!("no address in {line:?}");
+        };
+        let base = base.to_owned();
         let log = std::thread::spawn(move || {
             let mut rest = String::new();
             // Whatever could be read is kept.
