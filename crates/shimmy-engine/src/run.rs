@@ -58,12 +58,7 @@ fn run(
     while engine.take_commands(inbox) {
         engine.drop_cancelled();
         engine.step();
-        shared
-            .running
-            .store(engine.scheduler.running(), Ordering::Relaxed);
-        shared
-            .cells_used
-            .store(engine.scheduler.cells_used(), Ordering::Relaxed);
+        engine.publish();
     }
     for (_, request) in engine.requests.drain() {
         request.end(Event::Failed(GenerateError::EngineStopped));
@@ -138,9 +133,22 @@ impl Engine<'_> {
         true
     }
 
+    /// Shows how the engine is doing to the handles.
+    fn publish(&self) {
+        let Shared {
+            running,
+            cells_used,
+            ..
+        } = self.shared;
+        running.store(self.scheduler.running(), Ordering::Relaxed);
+        cells_used.store(self.scheduler.cells_used(), Ordering::Relaxed);
+    }
+
     /// Forgets a request after its last word.
     fn end(&mut self, id: RequestId, last_word: impl FnOnce(Request)) {
         self.scheduler.remove(id);
+        // Before the last word: who reads it and then asks must not see the request any more.
+        self.publish();
         if let Some(request) = self.requests.remove(&id) {
             last_word(request);
         }

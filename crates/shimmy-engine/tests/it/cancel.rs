@@ -161,3 +161,20 @@ fn a_seeded_answer_does_not_depend_on_what_else_runs() {
     assert_eq!(whole(session.generate(seeded(42)).expect("taken")).0, alone);
     drop(crowd);
 }
+
+#[test]
+fn who_has_read_the_last_word_is_not_counted_any_more() {
+    let session = saying(Reply::Mixed);
+    for _ in 0..2000 {
+        let request = GenerateRequest {
+            max_tokens: Some(2),
+            ..ask("x")
+        };
+        whole(session.generate(request).expect("taken"));
+        let status = session.engine().status();
+        assert_eq!(
+            (status.running, status.occupied, status.cells_used),
+            (0, 0, 0)
+        );
+    }
+}
