@@ -164,6 +164,7 @@ where
                 running: AtomicUsize::new(0),
             });
             let interrupt = runner.interrupter();
+            // As above: the spawner waits for it.
             let _ = ready.send(Ok((limits, Arc::clone(&shared), interrupt)));
             run::guarded(incoming, &mut runner, tokenizer.as_ref(), &config, &shared);
         }
