@@ -5,8 +5,10 @@
 //! [`Tokenizer`].
 
 mod constraint;
+mod embed;
 mod error;
 mod handle;
+mod logprobs;
 mod params;
 mod request;
 mod run;
@@ -18,13 +20,16 @@ mod session;
 pub mod stub;
 mod text;
 
+pub use embed::{EmbedError, Embeddings, Pooling};
 pub use error::{GenerateError, InvalidParameter, RunnerError, SubmitError, TokenizeError};
 pub use handle::{EngineConfig, EngineHandle, EngineStatus, Generation, spawn};
 pub use params::{
-    AdapterScale, Constraint, Event, Finish, FinishReason, GenerateRequest, PreparedRequest,
-    Prompt, PromptPart, SamplingParams, SamplingPatch, Timings, Usage,
+    AdapterScale, Constraint, Event, Finish, FinishReason, GenerateRequest, Logprob, MAX_LOGPROBS,
+    PreparedRequest, Prompt, PromptPart, SamplingParams, SamplingPatch, Timings, TokenLogprobs,
+    Usage,
 };
 pub use runner::{
-    AdapterId, Batch, Row, Runner, RunnerLimits, SequenceId, Specials, Token, Tokenizer,
+    AdapterId, Batch, FillInTheMiddle, Row, Runner, RunnerLimits, SequenceId, Specials, Token,
+    Tokenizer,
 };
 pub use session::{Prepared, Session};

@@ -203,6 +203,16 @@ pub struct GenerateRequest {
     pub adapters: Vec<AdapterScale>,
     /// The shape that the answer must have.
     pub constraint: Option<Constraint>,
+    /// Whether to report the probability of each token, and of how many others beside it.
+    pub logprobs: Option<u32>,
+    /// Tokens that prompt and answer may have together; none, or more than the engine's own limit,
+    /// means that limit.
+    pub context: Option<u32>,
+    /// How long the whole answer may take; it then ends as it stands, with
+    /// [`FinishReason::Length`].
+    pub deadline: Option<Duration>,
+    /// Whose computed prefixes may be shared: only requests of the same scope reuse each other's.
+    pub cache_scope: u64,
 }
 
 /// A request that has passed every check and is ready for the engine.
@@ -222,6 +232,35 @@ pub struct PreparedRequest {
     pub adapters: Vec<AdapterScale>,
     /// The shape that the answer must have.
     pub constraint: Option<Constraint>,
+    /// See [`GenerateRequest::logprobs`]; within [`MAX_LOGPROBS`].
+    pub logprobs: Option<u32>,
+    /// See [`GenerateRequest::deadline`].
+    pub deadline: Option<Duration>,
+    /// See [`GenerateRequest::cache_scope`].
+    pub cache_scope: u64,
+}
+
+/// Most tokens that [`GenerateRequest::logprobs`] may ask for beside the chosen one.
+pub const MAX_LOGPROBS: u32 = 20;
+
+/// A token with its probability, before any penalty, constraint or temperature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Logprob {
+    /// The token.
+    pub token: Token,
+    /// Its bytes, which need not be whole characters; none for a control token.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
+}
+
+/// What the model thought of one token of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprobs {
+    /// The token that was chosen.
+    pub chosen: Logprob,
+    /// The likeliest tokens, likeliest first, as many as were asked for.
+    pub top: Vec<Logprob>,
 }
 
 /// Why an answer ended.
@@ -284,7 +323,7 @@ pub struct Finish {
 
 /// What a [`Generation`](crate::Generation) yields, in order: any number of texts, then exactly
 /// one `Finished` or `Failed`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// More of the answer: whole characters, never empty.
     Text {
@@ -292,6 +331,8 @@ pub enum Event {
         text: String,
         /// How many tokens it took since the last event.
         tokens: u32,
+        /// Those tokens' probabilities, where they were asked for.
+        logprobs: Vec<TokenLogprobs>,
     },
     /// The answer is complete.
     Finished(Finish),

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::Sender;
 use crate::constraint::Follower;
 use crate::error::GenerateError;
 use crate::handle::{Place, Submission};
+use crate::logprobs::Reporter;
 use crate::params::{AdapterScale, Event, Finish, FinishReason, SamplingPatch, Timings, Usage};
 use crate::runner::{Specials, Token, Tokenizer};
 use crate::sampler::Sampler;
@@ -25,6 +26,9 @@ pub(crate) struct Request {
     usage: Usage,
     /// Tokens sampled since the last text event.
     unreported: u32,
+    logprobs: Option<Reporter>,
+    /// When the answer ends, complete or not.
+    deadline: Option<Instant>,
     pub(crate) submitted: Instant,
     /// When the first step computed something for it.
     pub(crate) started: Option<Instant>,
@@ -54,6 +58,10 @@ impl Request {
                 ..Usage::default()
             },
             unreported: 0,
+            logprobs: request.logprobs.map(Reporter::new),
+            deadline: request
+                .deadline
+                .and_then(|limit| submitted.checked_add(limit)),
             events,
             submitted,
             started: None,
@@ -82,7 +90,12 @@ impl Request {
     fn emit_text(&mut self, text: String) {
         if !text.is_empty() {
             let tokens = std::mem::take(&mut self.unreported);
-            self.emit(Event::Text { text, tokens });
+            let logprobs = self.logprobs.as_mut().map(Reporter::take);
+            self.emit(Event::Text {
+                text,
+                tokens,
+                logprobs: logprobs.unwrap_or_default(),
+            });
         }
     }
 
@@ -123,6 +136,9 @@ impl Request {
 
     /// Samples one token and says what becomes of the request.
     pub(crate) fn advance(&mut self, logits: &mut [f32], tokenizer: &dyn Tokenizer) -> Next {
+        if let Some(logprobs) = &mut self.logprobs {
+            logprobs.see(logits);
+        }
         if let Some(constraint) = &mut self.constraint
             && let Err(reason) = constraint.mask(logits)
         {
@@ -140,6 +156,9 @@ impl Request {
             return Next::Finish(FinishReason::Stop, None);
         }
 
+        if let Some(logprobs) = &mut self.logprobs {
+            logprobs.note(token, tokenizer);
+        }
         let mut bytes = Vec::new();
         tokenizer.append_piece(token, Specials::Literal, &mut bytes);
         let piece = self.text.push(&bytes);
@@ -155,7 +174,10 @@ impl Request {
                 return Next::Finish(FinishReason::Stop, None);
             }
         }
-        if self.usage.completion_tokens >= self.max_tokens {
+        let is_late = self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline);
+        if self.usage.completion_tokens >= self.max_tokens || is_late {
             return Next::Finish(FinishReason::Length, None);
         }
         Next::Continue(token)

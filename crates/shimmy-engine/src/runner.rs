@@ -159,4 +159,18 @@ pub trait Tokenizer: Send + Sync {
 
     /// The texts that [`Specials::Parse`] would turn into special tokens.
     fn special_texts(&self) -> &[String];
+
+    /// The tokens around a gap that the model was trained to fill; none if it was not.
+    fn fill_in_the_middle(&self) -> Option<FillInTheMiddle>;
+}
+
+/// The tokens that mark the parts of a text with a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FillInTheMiddle {
+    /// Before the text in front of the gap.
+    pub prefix: Token,
+    /// Before the text behind the gap.
+    pub suffix: Token,
+    /// Where the model begins to fill the gap.
+    pub middle: Token,
 }

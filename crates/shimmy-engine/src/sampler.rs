@@ -274,6 +274,16 @@ fn top(logits: &[f32], k: usize, out: &mut Vec<Candidate>) {
     out.truncate(k);
 }
 
+/// The `count` tokens with the greatest logits, greatest first.
+pub(crate) fn top_tokens(logits: &[f32], count: usize) -> Vec<Token> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut candidates = Vec::new();
+    top(logits, count, &mut candidates);
+    candidates.iter().map(|c| c.token).collect()
+}
+
 /// The candidates' probabilities at a temperature. The first candidate is the likeliest.
 fn softmax(candidates: &[Candidate], temperature: f32, out: &mut Vec<f32>) {
     out.clear();

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use crate::constraint;
+use crate::embed::{EmbedError, Embeddings, Pooling};
 use crate::error::{InvalidParameter, SubmitError};
 use crate::handle::{EngineHandle, Generation};
-use crate::params::{AdapterScale, GenerateRequest, PreparedRequest, Prompt, PromptPart};
+use crate::params::{
+    AdapterScale, GenerateRequest, MAX_LOGPROBS, PreparedRequest, Prompt, PromptPart,
+};
 use crate::runner::{Specials, Token, Tokenizer};
 
 /// Most stop texts of a request, and most bytes of one.
@@ -80,12 +83,17 @@ impl Session {
         request.sampling.validate(self.tokenizer.vocabulary())?;
         let stop = checked_stop(request.stop)?;
         let adapters = self.checked_adapters(request.adapters)?;
+        if request.logprobs > Some(MAX_LOGPROBS) {
+            let reason = format!("may be at most {MAX_LOGPROBS}");
+            return Err(InvalidParameter::new("logprobs", reason).into());
+        }
         if request.max_tokens == Some(0) {
             return Err(InvalidParameter::new("max_tokens", "must be at least 1, got 0").into());
         }
 
         let prompt = self.tokenize(&request.prompt)?;
-        let limit = self.engine.context();
+        let limit = request.context.map_or(usize::MAX, |limit| limit as usize);
+        let limit = limit.min(self.engine.context());
         if prompt.is_empty() {
             return Err(SubmitError::PromptEmpty);
         }
@@ -108,6 +116,9 @@ impl Session {
             ignore_eos: request.ignore_eos,
             adapters,
             constraint: request.constraint,
+            logprobs: request.logprobs,
+            deadline: request.deadline,
+            cache_scope: request.cache_scope,
         };
         Ok(Prepared { request, follower })
     }
@@ -120,6 +131,20 @@ impl Session {
     /// Hands a prepared request to the engine. Never blocks.
     pub fn submit(&self, prepared: Prepared) -> Result<Generation, SubmitError> {
         self.engine.submit(prepared.request, prepared.follower)
+    }
+
+    /// How this model makes a vector of a text; none if it cannot.
+    pub fn pooling(&self) -> Option<Pooling> {
+        None
+    }
+
+    /// A vector for each text, or a score for each pair where the model ranks. Texts of one call,
+    /// and of calls that come together, share steps.
+    pub async fn embed(&self, texts: Vec<Prompt>) -> Result<Embeddings, EmbedError> {
+        for text in &texts {
+            self.tokenize(text)?;
+        }
+        Err(EmbedError::Unsupported("embeddings"))
     }
 
     /// The tokens of a prompt, with the beginning-of-sequence token where the model wants it.

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use crate::error::{RunnerError, TokenizeError};
 use crate::handle::{EngineConfig, EngineHandle, spawn};
 use crate::runner::{
-    AdapterId, Batch, Runner, RunnerLimits, SequenceId, Specials, Token, Tokenizer,
+    AdapterId, Batch, FillInTheMiddle, Runner, RunnerLimits, SequenceId, Specials, Token, Tokenizer,
 };
 use crate::session::Session;
 
@@ -373,5 +373,9 @@ impl Tokenizer for StubTokenizer {
 
     fn special_texts(&self) -> &[String] {
         &self.specials
+    }
+
+    fn fill_in_the_middle(&self) -> Option<FillInTheMiddle> {
+        None
     }
 }

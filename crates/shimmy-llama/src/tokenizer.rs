@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::sync::{Arc, OnceLock};
 
 use llama_cpp_sys_2 as sys;
-use shimmy_engine::{Specials, Token, TokenizeError, Tokenizer};
+use shimmy_engine::{FillInTheMiddle, Specials, Token, TokenizeError, Tokenizer};
 
 use crate::error::LlamaError;
 use crate::model::{Model, VocabularyKind};
@@ -183,6 +183,24 @@ impl Tokenizer for LlamaTokenizer {
 
     fn special_texts(&self) -> &[String] {
         self.special_texts.get_or_init(|| self.find_special_texts())
+    }
+
+    fn fill_in_the_middle(&self) -> Option<FillInTheMiddle> {
+        // SAFETY: the vocabulary is part of the model, which is alive.
+        let tokens = unsafe {
+            [
+                sys::llama_vocab_fim_pre(self.raw()),
+                sys::llama_vocab_fim_suf(self.raw()),
+                sys::llama_vocab_fim_mid(self.raw()),
+            ]
+        };
+        // A missing token is -1.
+        let [prefix, suffix, middle] = tokens.map(|token| Token::try_from(token).ok());
+        Some(FillInTheMiddle {
+            prefix: prefix?,
+            suffix: suffix?,
+            middle: middle?,
+        })
     }
 }
 

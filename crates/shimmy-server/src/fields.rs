@@ -113,6 +113,10 @@ pub(crate) struct Params {
     /// `None` applies the model's default ones.
     pub(crate) lora: Option<Vec<LoraField>>,
     pub(crate) constraint: Option<Constraint>,
+    /// See [`GenerateRequest::logprobs`](shimmy_engine::GenerateRequest::logprobs).
+    pub(crate) logprobs: Option<u32>,
+    /// See [`GenerateRequest::context`](shimmy_engine::GenerateRequest::context).
+    pub(crate) context: Option<u32>,
 }
 
 /// One text or several: `stop`, among others.

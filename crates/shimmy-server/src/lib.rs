@@ -21,10 +21,12 @@ mod report;
 mod routes;
 mod sse;
 mod state;
+mod tools;
 mod ws;
 
 pub use accept::{BindError, Server};
 pub use config::{InvalidSecret, Secret, ServerConfig};
 pub use state::{
-    AdapterInfo, AppState, EngineReport, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus,
+    AdapterInfo, AppState, EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelInfo,
+    ModelStatus, Resident,
 };

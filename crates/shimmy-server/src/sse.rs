@@ -12,9 +12,10 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::Serialize;
-use shimmy_engine::Finish;
+use shimmy_chat::Delta;
+use shimmy_engine::TokenLogprobs;
 
-use crate::answer::{Answers, Progress};
+use crate::answer::{Answers, Ending, Progress};
 use crate::error::ApiError;
 
 /// Bytes of one chunk at most, give or take a frame: what is ready together is sent together.
@@ -30,10 +31,16 @@ pub(crate) const PING: &[u8] = b": ping\n\n";
 pub(crate) trait Frames: Send + 'static {
     /// Before anything is computed.
     fn open(&mut self, _out: &mut Vec<u8>) {}
-    /// More text of one choice.
-    fn text(&mut self, choice: usize, text: &str, out: &mut Vec<u8>);
+    /// More of one choice; `logprobs` are of the tokens since its last delta.
+    fn delta(
+        &mut self,
+        choice: usize,
+        delta: &Delta,
+        logprobs: &[TokenLogprobs],
+        out: &mut Vec<u8>,
+    );
     /// One choice is complete.
-    fn finished(&mut self, choice: usize, finish: Finish, out: &mut Vec<u8>);
+    fn finished(&mut self, choice: usize, ending: Ending, out: &mut Vec<u8>);
     /// All choices are complete.
     fn close(&mut self, out: &mut Vec<u8>);
     /// The stream ends without an answer.
@@ -102,9 +109,13 @@ impl<F: Frames> Stream<F> {
 
     fn write(&mut self, progress: Option<Progress>, out: &mut Vec<u8>) {
         match progress {
-            Some(Progress::Text { choice, text }) => self.frames.text(choice, &text, out),
-            Some(Progress::Finished { choice, finish }) => {
-                self.frames.finished(choice, finish, out);
+            Some(Progress::Delta {
+                choice,
+                delta,
+                logprobs,
+            }) => self.frames.delta(choice, &delta, &logprobs, out),
+            Some(Progress::Finished { choice, ending }) => {
+                self.frames.finished(choice, ending, out);
                 if self.answers.as_ref().is_some_and(Answers::is_complete) {
                     self.frames.close(out);
                     self.answers = None;

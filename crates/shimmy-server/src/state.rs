@@ -209,6 +209,31 @@ pub enum LoadError {
     },
 }
 
+/// How long a model stays in memory after a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// As long as the server is told to by its settings.
+    #[default]
+    Default,
+    /// This long; zero unloads it as soon as nothing uses it.
+    For(Duration),
+    /// Until somebody unloads it, or its memory is needed.
+    Forever,
+}
+
+/// A model in memory.
+#[derive(Debug, Clone)]
+pub struct Resident {
+    /// The model.
+    pub model: Arc<LoadedModel>,
+    /// When it is unloaded if nothing uses it before; none means never.
+    pub expires_at: Option<jiff::Timestamp>,
+    /// What it takes: weights, cache and buffers, worked out from the file and the settings.
+    pub memory_bytes: u64,
+    /// How much of that is on GPUs.
+    pub gpu_bytes: u64,
+}
+
 /// Whatever knows models: finds them, loads them, forgets them.
 pub trait Loader: Send + Sync {
     /// Every model known now, by name. Does not block.
@@ -222,10 +247,14 @@ pub trait Loader: Send + Sync {
     fn load<'a>(
         &'a self,
         name: Option<&'a str>,
+        keep_alive: KeepAlive,
     ) -> BoxFuture<'a, Result<Arc<LoadedModel>, LoadError>>;
 
     /// Takes a model out of memory; false when it was not loaded. `default` is the default one.
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, LoadError>>;
+
+    /// The models in memory.
+    fn residents(&self) -> Vec<Resident>;
 
     /// How a model is doing. `default` is the default one.
     fn status(&self, name: &str) -> Result<ModelStatus, LoadError>;

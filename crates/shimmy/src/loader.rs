@@ -16,7 +16,9 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use shimmy_engine::EngineConfig;
 use shimmy_models::{RootSettings, Roots};
-use shimmy_server::{EngineReport, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus};
+use shimmy_server::{
+    EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus, Resident,
+};
 
 use self::catalog::Catalog;
 use self::residents::Residents;
@@ -124,6 +126,7 @@ impl Loader for LocalLoader {
     fn load<'a>(
         &'a self,
         name: Option<&'a str>,
+        _: KeepAlive,
     ) -> BoxFuture<'a, Result<Arc<LoadedModel>, LoadError>> {
         Box::pin(async move {
             let target = self.find(name).await?;
@@ -148,6 +151,17 @@ impl Loader for LocalLoader {
                     reason: format!("unloading it was interrupted: {error}"),
                 })
         })
+    }
+
+    fn residents(&self) -> Vec<Resident> {
+        let models = self.residents.all();
+        let resident = |model: Arc<LoadedModel>| Resident {
+            memory_bytes: model.info.size_bytes,
+            model,
+            expires_at: None,
+            gpu_bytes: 0,
+        };
+        models.into_iter().map(resident).collect()
     }
 
     fn status(&self, name: &str) -> Result<ModelStatus, LoadError> {

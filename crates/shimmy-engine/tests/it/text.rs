@@ -20,7 +20,7 @@ fn an_answer_is_streamed_and_counted() {
     let texts: Vec<(&str, u32)> = events
         .iter()
         .map(|event| match event {
-            Event::Text { text, tokens } => (text.as_str(), *tokens),
+            Event::Text { text, tokens, .. } => (text.as_str(), *tokens),
             other => panic!("{other:?}"),
         })
         .collect();

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::stream::{JsonFrames, RawFrames};
 use super::types::{Done, GenerateBody, Started, StreamFormat};
-use crate::answer::{self, Answers};
+use crate::answer::{self, Answered, Answers};
 use crate::error::ApiError;
 use crate::limits::JsonBody;
 use crate::state::AppState;
@@ -53,6 +53,9 @@ struct Whole {
     response: String,
     /// The same as `response`.
     text: String,
+    /// What the model thought before it answered.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    thinking: String,
     /// Prompt and answer.
     tokens_used: u32,
     #[serde(flatten)]
@@ -61,18 +64,20 @@ struct Whole {
 
 async fn whole(mut answers: Answers) -> Result<Json<Whole>, ApiError> {
     let started = Started::of(&answers);
-    // One choice was asked for, so one has come.
-    let (text, finish) = answers
-        .collect()
-        .await?
-        .pop()
-        .ok_or_else(ApiError::shutting_down)?;
+    let Answered {
+        content,
+        reasoning,
+        ending,
+        ..
+    } = answers.collect_one().await?;
+    let usage = ending.finish.usage;
     Ok(Json(Whole {
         model: started.model.clone(),
         created_at: report::now(),
-        response: text.clone(),
-        text,
-        tokens_used: finish.usage.prompt_tokens + finish.usage.completion_tokens,
-        done: Done::new(&started, &finish),
+        response: content.clone(),
+        text: content,
+        thinking: reasoning,
+        tokens_used: usage.prompt_tokens + usage.completion_tokens,
+        done: Done::new(&started, &ending.finish),
     }))
 }

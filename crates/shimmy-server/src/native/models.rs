@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::answer::{check_model_name, find_model, unload_model};
 use crate::error::{ApiError, ErrorKind};
 use crate::limits::{RestOfPath, check_content_type};
-use crate::state::{AppState, EngineReport, ModelStatus};
+use crate::state::{AppState, EngineReport, KeepAlive, ModelStatus};
 
 /// `GET /api/models`.
 pub(crate) async fn list(State(state): State<Arc<AppState>>) -> Json<Value> {
@@ -44,7 +44,7 @@ pub(crate) async fn change(
     check_content_type(&headers)?;
     match split(&path)? {
         (name, "load") => {
-            let model = find_model(&state, Some(name)).await?;
+            let model = find_model(&state, Some(name), KeepAlive::Default).await?;
             let engine = EngineReport::of(&model);
             Ok(Json(
                 json!({ "model": model.name, "loaded": true, "engine": engine }),

@@ -1,10 +1,12 @@
 //! The native dialect's server-sent events, raw and as JSON.
 
 use serde::Serialize;
-use shimmy_engine::Finish;
+use shimmy_chat::Delta;
+use shimmy_engine::TokenLogprobs;
 
 use super::error;
 use super::types::{Done, Started};
+use crate::answer::Ending;
 use crate::error::ApiError;
 use crate::sse::{DONE, Frames, PING, RawText, json_event, named_event};
 
@@ -15,11 +17,14 @@ pub(super) struct RawFrames {
 }
 
 impl Frames for RawFrames {
-    fn text(&mut self, _choice: usize, text: &str, out: &mut Vec<u8>) {
-        self.text.event(text, out);
+    /// Thoughts are left out: in a stream of bare text nothing could tell them from the answer.
+    fn delta(&mut self, _: usize, delta: &Delta, _: &[TokenLogprobs], out: &mut Vec<u8>) {
+        if let Delta::Content(text) = delta {
+            self.text.event(text, out);
+        }
     }
 
-    fn finished(&mut self, _choice: usize, _finish: Finish, _out: &mut Vec<u8>) {}
+    fn finished(&mut self, _: usize, _: Ending, _: &mut Vec<u8>) {}
 
     fn close(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(DONE);
@@ -53,20 +58,26 @@ struct TextEvent<'a> {
     index: u32,
 }
 
+#[derive(Serialize)]
+struct ThinkingEvent<'a> {
+    thinking: &'a str,
+    index: u32,
+}
+
 impl Frames for JsonFrames {
-    fn text(&mut self, _choice: usize, text: &str, out: &mut Vec<u8>) {
-        json_event(
-            &TextEvent {
-                text,
-                index: self.index,
-            },
-            out,
-        );
+    fn delta(&mut self, _: usize, delta: &Delta, _: &[TokenLogprobs], out: &mut Vec<u8>) {
+        let index = self.index;
+        match delta {
+            Delta::Content(text) => json_event(&TextEvent { text, index }, out),
+            Delta::Reasoning(thinking) => json_event(&ThinkingEvent { thinking, index }, out),
+            // This dialect offers no tools.
+            Delta::ToolCall { .. } | Delta::ToolArguments { .. } => return,
+        }
         self.index += 1;
     }
 
-    fn finished(&mut self, _choice: usize, finish: Finish, out: &mut Vec<u8>) {
-        json_event(&Done::new(&self.started, &finish), out);
+    fn finished(&mut self, _: usize, ending: Ending, out: &mut Vec<u8>) {
+        json_event(&Done::new(&self.started, &ending.finish), out);
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {

@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shimmy_chat::Message;
-use shimmy_engine::Finish;
+use shimmy_engine::{Finish, Prompt};
 
-use crate::answer::{Answers, Ask, Input};
+use crate::answer::{Answers, Ask, Chat, Input};
 use crate::error::ApiError;
 use crate::fields::{LoraField, OneOrMany, Params, constraint, max_tokens};
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
 use crate::report::{LlamaTimings, OllamaCounts, TokenCounts};
+use crate::state::KeepAlive;
 
 /// What a client sends. The fields of [`SamplingFields`](crate::fields::SamplingFields) are read
 /// beside these.
@@ -61,6 +62,7 @@ impl GenerateBody {
             ignore_eos: fields.ignore_eos.unwrap_or(false),
             lora: fields.lora,
             constraint: constraint(fields.format.as_ref(), fields.grammar.as_ref())?,
+            ..Params::default()
         };
         let prompt = fields.prompt.filter(|prompt| !prompt.is_empty());
         let input = match (fields.messages, prompt) {
@@ -72,13 +74,9 @@ impl GenerateBody {
                 if let Some(system) = system {
                     messages.insert(0, Message::new("system", system));
                 }
-                Input::Chat {
-                    messages,
-                    tools: None,
-                    kwargs: serde_json::Map::new(),
-                }
+                Input::Chat(Chat::of(messages))
             }
-            (_, Some(text)) if fields.raw == Some(true) => Input::Raw(text),
+            (_, Some(text)) if fields.raw == Some(true) => Input::Raw(Prompt::marked(text)),
             (_, Some(text)) => Input::Prompt {
                 system: fields.system,
                 text,
@@ -92,6 +90,7 @@ impl GenerateBody {
                 params,
                 choices: 1,
                 bytes: body.len(),
+                keep_alive: KeepAlive::Default,
             },
             stream: fields.stream.unwrap_or(false),
             format: fields.stream_format.unwrap_or_default(),

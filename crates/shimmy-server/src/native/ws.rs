@@ -12,6 +12,7 @@ use axum::extract::ws::{WebSocketUpgrade, close_code};
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use serde_json::json;
+use shimmy_chat::Delta;
 
 use super::control::Control;
 use super::types::{Done, GenerateBody, Started, StreamFormat};
@@ -129,9 +130,11 @@ impl Connection {
         loop {
             tokio::select! {
                 progress = answers.next() => match progress {
-                    Some(Progress::Text { text, .. }) => self.send_text(body.format, text).await?,
-                    Some(Progress::Finished { finish, .. }) => {
-                        let done = Done::new(&Started::of(&answers), &finish);
+                    Some(Progress::Delta { delta, .. }) => {
+                        self.send_delta(body.format, delta).await?;
+                    }
+                    Some(Progress::Finished { ending, .. }) => {
+                        let done = Done::new(&Started::of(&answers), &ending.finish);
                         self.socket.send(json!(done).to_string()).await?;
                         return Ok(Ok(()));
                     }
@@ -151,10 +154,13 @@ impl Connection {
         }
     }
 
-    async fn send_text(&mut self, format: StreamFormat, text: String) -> Result<(), Closed> {
-        let frame = match format {
-            StreamFormat::Raw => text,
-            StreamFormat::Json => json!({ "text": text }).to_string(),
+    async fn send_delta(&mut self, format: StreamFormat, delta: Delta) -> Result<(), Closed> {
+        let frame = match (format, delta) {
+            (StreamFormat::Raw, Delta::Content(text)) => text,
+            (StreamFormat::Json, Delta::Content(text)) => json!({ "text": text }).to_string(),
+            (StreamFormat::Json, Delta::Reasoning(text)) => json!({ "thinking": text }).to_string(),
+            // Bare text has no room for thoughts, and this dialect offers no tools.
+            _ => return Ok(()),
         };
         self.socket.send(frame).await
     }

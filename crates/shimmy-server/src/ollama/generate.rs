@@ -8,16 +8,17 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shimmy_engine::Finish;
+use shimmy_chat::Delta;
+use shimmy_engine::{Finish, Prompt, TokenLogprobs};
 
-use crate::answer::{self, Ask, DEFAULT_MODEL, Input};
+use crate::answer::{self, Ask, DEFAULT_MODEL, Ending, Input};
 use crate::error::ApiError;
 use crate::fields::{self, OneOrMany, Params, SamplingFields, constraint};
 use crate::limits::JsonBody;
 use crate::native;
 use crate::report::{self, OllamaCounts};
 use crate::sse::{self, Frames};
-use crate::state::AppState;
+use crate::state::{AppState, KeepAlive};
 
 #[derive(Debug, Deserialize)]
 struct GenerateFields {
@@ -67,7 +68,7 @@ pub(crate) async fn generate(state: &AppState, body: &JsonBody) -> Result<Respon
         ..Params::default()
     };
     let input = match fields.raw {
-        Some(true) => Input::Raw(text),
+        Some(true) => Input::Raw(Prompt::marked(text)),
         _ => Input::Prompt {
             system: fields.system.filter(|text| !text.is_empty()),
             text,
@@ -79,6 +80,7 @@ pub(crate) async fn generate(state: &AppState, body: &JsonBody) -> Result<Respon
         params,
         choices: 1,
         bytes: body.len(),
+        keep_alive: KeepAlive::Default,
     };
     let mut answers = answer::start(state, ask).await?;
     let mut lines = Lines {
@@ -87,12 +89,9 @@ pub(crate) async fn generate(state: &AppState, body: &JsonBody) -> Result<Respon
         load: answers.load,
     };
     if fields.stream == Some(false) {
-        let (text, finish) = answers
-            .collect()
-            .await?
-            .pop()
-            .ok_or_else(ApiError::shutting_down)?;
-        return Ok(Json(lines.last(&text, &finish)).into_response());
+        let answered = answers.collect_one().await?;
+        let line = lines.last(&answered.content, &answered.ending.finish);
+        return Ok(Json(line).into_response());
     }
     let mut response = Response::new(sse::body(answers, lines, state.config.keep_alive()));
     let content_type = HeaderValue::from_static("application/x-ndjson");
@@ -148,7 +147,7 @@ async fn load_or_unload(state: &AppState, fields: &GenerateFields) -> Result<Res
         answer::unload_model(state, name).await?;
         (name.unwrap_or(DEFAULT_MODEL).to_owned(), "unload")
     } else {
-        let model = answer::find_model(state, name).await?;
+        let model = answer::find_model(state, name, KeepAlive::Default).await?;
         (model.name.clone(), "load")
     };
     let line = Line {
@@ -208,13 +207,8 @@ impl Lines {
     }
 }
 
-fn line(value: &impl Serialize, out: &mut Vec<u8>) {
-    sse::json(value, out);
-    out.push(b'\n');
-}
-
-impl Frames for Lines {
-    fn text(&mut self, _choice: usize, text: &str, out: &mut Vec<u8>) {
+impl Lines {
+    fn text(&self, text: &str, out: &mut Vec<u8>) {
         let created_at = report::now();
         let text = Line {
             model: &self.model,
@@ -225,9 +219,22 @@ impl Frames for Lines {
         };
         line(&text, out);
     }
+}
 
-    fn finished(&mut self, _choice: usize, finish: Finish, out: &mut Vec<u8>) {
-        line(&self.last("", &finish), out);
+fn line(value: &impl Serialize, out: &mut Vec<u8>) {
+    sse::json(value, out);
+    out.push(b'\n');
+}
+
+impl Frames for Lines {
+    fn delta(&mut self, _: usize, delta: &Delta, _: &[TokenLogprobs], out: &mut Vec<u8>) {
+        if let Delta::Content(text) = delta {
+            self.text(text, out);
+        }
+    }
+
+    fn finished(&mut self, _: usize, ending: Ending, out: &mut Vec<u8>) {
+        line(&self.last("", &ending.finish), out);
     }
 
     fn close(&mut self, _out: &mut Vec<u8>) {}
@@ -238,6 +245,6 @@ impl Frames for Lines {
 
     /// Lines of JSON have no comments: an empty text is the only sign of life there is.
     fn idle(&mut self, out: &mut Vec<u8>) {
-        self.text(0, "", out);
+        self.text("", out);
     }
 }

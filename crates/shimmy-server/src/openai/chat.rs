@@ -28,15 +28,9 @@ pub(crate) async fn completions(
         ask,
         stream,
         include_usage,
-        mut ignored,
+        ignored,
     } = ChatBody::read(&body)?;
-    let has_tools = ask.input.has_tools();
     let answers = answer::start(&state, ask).await.map_err(rename)?;
-    // Which only the model's template can tell.
-    if has_tools && !answers.model.template.source().contains("tools") {
-        ignored.push("tools");
-        ignored.sort_unstable();
-    }
     let mut response = if stream {
         let frames = ChunkFrames::new(answers.model.name.clone(), include_usage);
         sse::response(answers, frames, state.config.keep_alive())
@@ -70,20 +64,21 @@ fn rename(error: ApiError) -> ApiError {
 
 async fn whole(mut answers: Answers) -> Result<Json<Completion>, ApiError> {
     let answered = answers.collect().await?;
-    let usage = answer::total_usage(answered.iter().map(|(_, finish)| finish));
+    let usage = answer::total_usage(answered.iter().map(|answered| &answered.ending.finish));
     let choices = answered
         .into_iter()
         .enumerate()
-        .map(|(index, (content, finish))| Choice {
+        .map(|(index, answered)| Choice {
             index,
             message: AnswerMessage {
                 role: "assistant",
-                content,
+                content: answered.content,
+                reasoning_content: answered.reasoning,
                 refusal: None,
                 annotations: [],
             },
             logprobs: None,
-            finish_reason: finish_reason(finish.reason),
+            finish_reason: finish_reason(answered.ending.finish.reason),
         });
     Ok(Json(Completion {
         id: report::unique_id("chatcmpl-"),

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shimmy_engine::Finish;
+use shimmy_chat::Delta;
+use shimmy_engine::{Finish, TokenLogprobs};
 
 use super::error;
 use super::types::{FINGERPRINT, UsageBody, finish_reason};
-use crate::answer::total_usage;
+use crate::answer::{Ending, total_usage};
 use crate::error::ApiError;
 use crate::report;
 use crate::sse::{DONE, Frames, PING, json_event};
@@ -38,17 +39,19 @@ struct Chunk<'a> {
 #[derive(Serialize)]
 struct ChunkChoice<'a> {
     index: usize,
-    delta: Delta<'a>,
+    delta: WireDelta<'a>,
     logprobs: Option<()>,
     finish_reason: Option<&'static str>,
 }
 
 #[derive(Default, Serialize)]
-struct Delta<'a> {
+struct WireDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
 }
 
 impl ChunkFrames {
@@ -77,10 +80,10 @@ impl ChunkFrames {
         json_event(&chunk, out);
     }
 
-    fn delta(
+    fn write(
         &self,
         index: usize,
-        delta: Delta<'_>,
+        delta: WireDelta<'_>,
         finish_reason: Option<&'static str>,
         out: &mut Vec<u8>,
     ) {
@@ -99,15 +102,12 @@ impl ChunkFrames {
             return;
         }
         self.opened.push(choice);
-        self.delta(
-            choice,
-            Delta {
-                role: Some("assistant"),
-                content: Some(""),
-            },
-            None,
-            out,
-        );
+        let opening = WireDelta {
+            role: Some("assistant"),
+            content: Some(""),
+            ..WireDelta::default()
+        };
+        self.write(choice, opening, None, out);
     }
 }
 
@@ -117,28 +117,27 @@ impl Frames for ChunkFrames {
         self.open_choice(0, out);
     }
 
-    fn text(&mut self, choice: usize, text: &str, out: &mut Vec<u8>) {
+    fn delta(&mut self, choice: usize, delta: &Delta, _: &[TokenLogprobs], out: &mut Vec<u8>) {
         self.open_choice(choice, out);
-        self.delta(
-            choice,
-            Delta {
-                role: None,
+        let delta = match delta {
+            Delta::Content(text) => WireDelta {
                 content: Some(text),
+                ..WireDelta::default()
             },
-            None,
-            out,
-        );
+            Delta::Reasoning(text) => WireDelta {
+                reasoning_content: Some(text),
+                ..WireDelta::default()
+            },
+            Delta::ToolCall { .. } | Delta::ToolArguments { .. } => return,
+        };
+        self.write(choice, delta, None, out);
     }
 
-    fn finished(&mut self, choice: usize, finish: Finish, out: &mut Vec<u8>) {
+    fn finished(&mut self, choice: usize, ending: Ending, out: &mut Vec<u8>) {
         self.open_choice(choice, out);
-        self.delta(
-            choice,
-            Delta::default(),
-            Some(finish_reason(finish.reason)),
-            out,
-        );
-        self.finishes.push(finish);
+        let reason = finish_reason(ending.finish.reason);
+        self.write(choice, WireDelta::default(), Some(reason), out);
+        self.finishes.push(ending.finish);
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use shimmy_chat::ToolChoice;
 use shimmy_engine::{Constraint, FinishReason, Usage};
 
-use crate::answer::{Ask, Input};
+use crate::answer::{Ask, Chat, Input};
 use crate::error::ApiError;
 use crate::fields::{LoraField, OneOrMany, Params, constraint, max_tokens};
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
+use crate::state::KeepAlive;
+use crate::tools::tools;
 
 /// What agents send by habit and a local model can do without. Present, they are left out, and
 /// the answer's `x-shimmy-ignored` header says so.
@@ -91,13 +94,10 @@ impl ChatBody {
         let fields: ChatFields = body.read()?;
         refuse_unsupported(&fields)?;
         let ignored = ignored(&body.read()?);
-        let tools = match fields.tool_choice.as_ref().and_then(Value::as_str) {
-            // Without the definitions the model cannot think of calling anything.
-            Some("none") => None,
-            _ => fields
-                .tools
-                .filter(|tools| !tools.is_empty())
-                .map(Value::Array),
+        let tools = tools("tools", fields.tools.unwrap_or_default())?;
+        let tool_choice = match fields.tool_choice.as_ref().and_then(Value::as_str) {
+            Some("none") => ToolChoice::None,
+            _ => ToolChoice::Auto,
         };
         // The older name is checked even where the newer one wins.
         let limit = max_tokens("max_completion_tokens", fields.max_completion_tokens)?;
@@ -109,20 +109,23 @@ impl ChatBody {
             ignore_eos: fields.ignore_eos.unwrap_or(false),
             lora: fields.lora,
             constraint: shape(fields.response_format, fields.grammar)?,
+            ..Params::default()
         };
         let messages = messages(fields.messages)?;
         let kwargs = fields.chat_template_kwargs.unwrap_or_default();
         Ok(Self {
             ask: Ask {
                 model: fields.model,
-                input: Input::Chat {
-                    messages,
+                input: Input::Chat(Chat {
                     tools,
+                    tool_choice,
                     kwargs,
-                },
+                    ..Chat::of(messages)
+                }),
                 params,
                 choices: fields.n.unwrap_or(1) as usize,
                 bytes: body.len(),
+                keep_alive: KeepAlive::Default,
             },
             stream: fields.stream.unwrap_or(false),
             include_usage: fields
@@ -230,6 +233,8 @@ pub(super) struct Choice {
 pub(super) struct AnswerMessage {
     pub(super) role: &'static str,
     pub(super) content: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) reasoning_content: String,
     pub(super) refusal: Option<()>,
     pub(super) annotations: [(); 0],
 }

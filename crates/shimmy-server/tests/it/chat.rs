@@ -210,23 +210,3 @@ async fn one_model_by_an_id_with_slashes() {
     );
     assert_eq!(server.get("/v1/models/stub/").await.status(), 404);
 }
-
-#[tokio::test]
-async fn tools_that_the_template_does_not_know_are_named() {
-    let tools = json!({ "user": "u", "tools": [
-        { "type": "function", "function": { "name": "f", "parameters": {} } } ] });
-    let none = with(tools.clone(), json!({ "tool_choice": "none" }));
-    for (template, fields, ignored) in [
-        (None, &tools, "tools, user"),
-        (None, &none, "user"),
-        (Some(TOOLS_TEMPLATE), &tools, "user"),
-    ] {
-        let setup = Setup {
-            template,
-            ..Setup::default()
-        };
-        let server = setup.start().await;
-        let response = server.post(PATH, &with(chat("x"), fields.clone())).await;
-        assert_eq!(response.headers()["x-shimmy-ignored"], ignored);
-    }
-}

@@ -10,7 +10,8 @@ use shimmy_chat::{ChatTemplate, TemplateVocabulary};
 use shimmy_engine::stub::{StubConfig, session};
 use shimmy_engine::{AdapterId, EngineConfig, SamplingParams};
 use shimmy_server::{
-    AdapterInfo, EngineReport, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus,
+    AdapterInfo, EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus,
+    Resident,
 };
 
 /// A loader for servers that never get a request.
@@ -118,6 +119,7 @@ impl Loader for TestLoader {
     fn load<'a>(
         &'a self,
         name: Option<&'a str>,
+        _: KeepAlive,
     ) -> BoxFuture<'a, Result<Arc<LoadedModel>, LoadError>> {
         let loaded = match name {
             None | Some("stub" | "owner/tiny:q4") => Ok(Arc::clone(&self.model)),
@@ -144,6 +146,15 @@ impl Loader for TestLoader {
 
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, LoadError>> {
         std::future::ready(self.find(name).map(|info| info.loaded)).boxed()
+    }
+
+    fn residents(&self) -> Vec<Resident> {
+        vec![Resident {
+            model: Arc::clone(&self.model),
+            expires_at: None,
+            memory_bytes: 4096,
+            gpu_bytes: 0,
+        }]
     }
 
     fn status(&self, name: &str) -> Result<ModelStatus, LoadError> {

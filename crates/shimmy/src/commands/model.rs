@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use shimmy_engine::{GenerateRequest, Generation, SubmitError};
-use shimmy_server::{LoadError, LoadedModel, Loader};
+use shimmy_server::{KeepAlive, LoadError, LoadedModel, Loader};
 
 use crate::cli::{EngineArgs, ModelArgs};
 use crate::config::{self, ModelConfig};
@@ -41,7 +41,7 @@ pub(super) fn load(
     let loader = LocalLoader::new(models, options);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime
-        .block_on(loader.load(name))
+        .block_on(loader.load(name, KeepAlive::Forever))
         .map(Running)
         .map_err(load_failure)
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shimmy_server::{AppState, Loader, Server};
+use shimmy_server::{AppState, KeepAlive, Loader, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::ServeArgs;
@@ -63,7 +63,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
 
 /// Loads the base model so that the first request finds it ready.
 async fn load_base(loader: Arc<LocalLoader>) {
-    match loader.load(None).await {
+    match loader.load(None, KeepAlive::Forever).await {
         Ok(model) => tracing::info!(
             model = model.name,
             load_ms = model.load_time.as_millis() as u64,
