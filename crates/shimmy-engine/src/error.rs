@@ -67,6 +67,14 @@ pub enum SubmitError {
         /// Tokens of the context.
         limit: usize,
     },
+    /// A text to embed is longer than the model can take at once.
+    #[error("the text has {got} tokens, but at most {limit} can be embedded")]
+    TextTooLong {
+        /// Tokens of the text.
+        got: usize,
+        /// Tokens that can be embedded.
+        limit: usize,
+    },
     /// The prompt has no token at all.
     #[error("the prompt is empty")]
     PromptEmpty,
@@ -106,5 +114,16 @@ pub enum GenerateError {
     Constraint(String),
     /// The engine stopped, by shutdown or by a fault, before the answer was complete.
     #[error("the engine stopped before the answer was complete")]
+    EngineStopped,
+}
+
+/// Why an adapter was not loaded or unloaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdapterError {
+    /// The backend cannot load it.
+    #[error("the adapter cannot be loaded: {0}")]
+    Failed(String),
+    /// The engine is shutting down or has stopped.
+    #[error("the engine is shutting down")]
     EngineStopped,
 }

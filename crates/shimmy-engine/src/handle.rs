@@ -1,18 +1,22 @@
 //! The engine's entrance: submit a request, read its stream, drop it to cancel.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc as inbox;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::constraint::Follower;
-use crate::error::{GenerateError, SubmitError};
+use crate::embed::{EmbedError, Pooling};
+use crate::error::{AdapterError, GenerateError, SubmitError};
 use crate::params::{Event, Finish, PreparedRequest, SamplingPatch};
 use crate::run;
-use crate::runner::{Runner, RunnerLimits, Tokenizer};
+use crate::runner::{AdapterId, Runner, RunnerLimits, Token, Tokenizer};
+use crate::shared::{EngineStatus, Place, Shared};
+use crate::store::StoreConfig;
 
 /// What an engine may do; every limit of a request's life in the engine is here.
 #[derive(Debug, Clone)]
@@ -23,9 +27,16 @@ pub struct EngineConfig {
     pub queue_timeout: Duration,
     /// Tokens one request may hold, prompt and answer together; none means the whole cache.
     pub context: Option<usize>,
-    /// Prompt tokens computed in one step while answers are running, so that a long prompt does
-    /// not hold them up.
-    pub prefill_beside_decode: usize,
+    /// Requests computed at a time; none means as many as the runner has sequences.
+    pub parallel: Option<usize>,
+    /// Cells of the KV cache that prefixes of ended requests may take; none means all of them.
+    pub parked_cells: Option<usize>,
+    /// How long a running answer may wait for its next token while prompts are computed beside it.
+    pub longest_gap: Duration,
+    /// Whether to draft tokens by looking them up in what came before, where that is faster.
+    pub drafts: bool,
+    /// Where parked prefixes are kept between two lives of an engine.
+    pub store: Option<StoreConfig>,
 }
 
 impl Default for EngineConfig {
@@ -34,7 +45,11 @@ impl Default for EngineConfig {
             queue: 64,
             queue_timeout: Duration::from_secs(300),
             context: None,
-            prefill_beside_decode: 64,
+            parallel: None,
+            parked_cells: None,
+            longest_gap: Duration::from_millis(250),
+            drafts: true,
+            store: None,
         }
     }
 }
@@ -42,9 +57,31 @@ impl Default for EngineConfig {
 /// Commands to the engine thread: a closed set.
 pub(crate) enum Command {
     Submit(Box<Submission>),
-    Update { id: u64, patch: SamplingPatch },
-    Stop { id: u64 },
+    Update {
+        id: u64,
+        patch: SamplingPatch,
+    },
+    Stop {
+        id: u64,
+    },
+    LoadAdapter {
+        path: PathBuf,
+        reply: oneshot::Sender<Result<AdapterId, String>>,
+    },
+    UnloadAdapter {
+        id: AdapterId,
+        reply: oneshot::Sender<bool>,
+    },
+    Embed(Box<EmbedJob>),
     Shutdown,
+}
+
+/// Texts to make vectors of.
+pub(crate) struct EmbedJob {
+    pub(crate) texts: Vec<Vec<Token>>,
+    pub(crate) reply: oneshot::Sender<Result<Vec<Vec<f32>>, GenerateError>>,
+    /// As in [`Submission`].
+    pub(crate) place: Place,
 }
 
 /// A request on its way into the engine, with the way back.
@@ -58,50 +95,6 @@ pub(crate) struct Submission {
     pub(crate) place: Place,
 }
 
-/// One of the engine's places, given back on drop.
-pub(crate) struct Place(Arc<Shared>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.occupied.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// What handles and the engine thread both see.
-pub(crate) struct Shared {
-    /// Requests submitted and not yet ended.
-    occupied: AtomicUsize,
-    /// Most requests that may be in the engine: the queue and the sequences.
-    places: usize,
-    queue: usize,
-    next_id: AtomicUsize,
-    /// Set when the engine takes no more requests, by shutdown or by a fault.
-    pub(crate) closed: AtomicBool,
-    /// Set when the engine ended by a fault.
-    pub(crate) failed: AtomicBool,
-    /// Cells of the cache in use after the last step.
-    pub(crate) cells_used: AtomicUsize,
-    /// Sequences being computed after the last step.
-    pub(crate) running: AtomicUsize,
-}
-
-/// A glance at a running engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EngineStatus {
-    /// Whether it takes requests.
-    pub alive: bool,
-    /// Whether it ended by a fault rather than by shutdown.
-    pub failed: bool,
-    /// Requests being computed.
-    pub running: usize,
-    /// Requests in the engine, running or waiting.
-    pub occupied: usize,
-    /// Cells of the KV cache in use.
-    pub cells_used: usize,
-    /// Cells of the KV cache in all.
-    pub cells: usize,
-}
-
 /// A handle to an engine thread; clones share it. When the last one is dropped, the engine
 /// finishes what it has and ends.
 #[derive(Clone)]
@@ -109,6 +102,7 @@ pub struct EngineHandle {
     commands: inbox::Sender<Command>,
     shared: Arc<Shared>,
     limits: RunnerLimits,
+    embedding: Option<(Pooling, usize)>,
     context: usize,
     thread: Arc<Thread>,
     interrupt: Arc<dyn Fn() + Send + Sync>,
@@ -153,23 +147,20 @@ where
                 }
             };
             let limits = runner.limits();
-            let shared = Arc::new(Shared {
-                occupied: AtomicUsize::new(0),
-                places: config.queue + limits.sequences,
-                queue: config.queue,
-                next_id: AtomicUsize::new(0),
-                closed: AtomicBool::new(false),
-                failed: AtomicBool::new(false),
-                cells_used: AtomicUsize::new(0),
-                running: AtomicUsize::new(0),
-            });
+            let parallel = config.parallel.unwrap_or(limits.sequences);
+            let shared = Arc::new(Shared::new(config.queue, parallel.min(limits.sequences)));
             let interrupt = runner.interrupter();
             // As above: the spawner waits for it.
-            let _ = ready.send(Ok((limits, Arc::clone(&shared), interrupt)));
+            let _ = ready.send(Ok((
+                limits,
+                runner.embedding(),
+                Arc::clone(&shared),
+                interrupt,
+            )));
             run::guarded(incoming, &mut runner, tokenizer.as_ref(), &config, &shared);
         }
     })?;
-    let (limits, shared, interrupt) = match readiness.recv() {
+    let (limits, embedding, shared, interrupt) = match readiness.recv() {
         Ok(outcome) => outcome?,
         Err(_) => {
             let fault = std::io::Error::other("the engine thread panicked while starting");
@@ -186,6 +177,7 @@ where
         commands,
         shared,
         limits,
+        embedding,
         context,
         thread,
         interrupt,
@@ -199,21 +191,8 @@ impl EngineHandle {
         request: PreparedRequest,
         constraint: Option<Follower>,
     ) -> Result<Generation, SubmitError> {
-        let shared = &self.shared;
-        if shared.closed.load(Ordering::Acquire) {
-            return Err(SubmitError::ShuttingDown);
-        }
-        shared
-            .occupied
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |occupied| {
-                (occupied < shared.places).then_some(occupied + 1)
-            })
-            .map_err(|_| SubmitError::QueueFull {
-                limit: shared.queue,
-            })?;
-        let place = Place(Arc::clone(shared));
-
-        let id = shared.next_id.fetch_add(1, Ordering::Relaxed) as u64;
+        let place = Place::take(&self.shared)?;
+        let id = self.shared.next_id();
         // One event per token at most, and the final one: the channel cannot fill, so a slow
         // reader never holds up the engine. Memory is taken only as events arrive.
         let capacity = request.max_tokens as usize + 2;
@@ -251,15 +230,66 @@ impl EngineHandle {
 
     /// How the engine is doing.
     pub fn status(&self) -> EngineStatus {
-        let shared = &self.shared;
-        EngineStatus {
-            alive: !shared.closed.load(Ordering::Acquire),
-            failed: shared.failed.load(Ordering::Acquire),
-            running: shared.running.load(Ordering::Relaxed),
-            occupied: shared.occupied.load(Ordering::Relaxed),
-            cells_used: shared.cells_used.load(Ordering::Relaxed),
-            cells: self.limits.cells,
+        self.shared.status(self.limits.cells)
+    }
+
+    /// How the model makes vectors of texts, and how many tokens a text may have; none if it
+    /// makes none.
+    pub fn embedding(&self) -> Option<(Pooling, usize)> {
+        self.embedding
+    }
+
+    /// The adapters that requests may name.
+    pub fn adapters(&self) -> Vec<AdapterId> {
+        self.shared
+            .with_adapters(|adapters| adapters.iter().copied().collect())
+    }
+
+    /// Says that the runner came with this many adapters.
+    pub(crate) fn announce_adapters(&self, count: usize) {
+        self.shared
+            .with_adapters(|adapters| adapters.extend((0..count as u32).map(AdapterId)));
+    }
+
+    /// Loads one more adapter, between two steps.
+    pub async fn load_adapter(&self, path: PathBuf) -> Result<AdapterId, AdapterError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::LoadAdapter { path, reply })?;
+        let loaded = answer.await.map_err(|_| AdapterError::EngineStopped)?;
+        let id = loaded.map_err(AdapterError::Failed)?;
+        self.shared.with_adapters(|adapters| adapters.insert(id));
+        Ok(id)
+    }
+
+    /// Takes an adapter away from requests to come at once, and forgets it when the last of those
+    /// that use it has ended; false if there is none of that number.
+    pub async fn unload_adapter(&self, id: AdapterId) -> Result<bool, AdapterError> {
+        if !self.shared.with_adapters(|adapters| adapters.remove(&id)) {
+            return Ok(false);
         }
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::UnloadAdapter { id, reply })?;
+        answer.await.map_err(|_| AdapterError::EngineStopped)
+    }
+
+    fn send(&self, command: Command) -> Result<(), AdapterError> {
+        let sent = self.commands.send(command);
+        sent.map_err(|_| AdapterError::EngineStopped)
+    }
+
+    /// Makes vectors of texts, none of which is longer than [`embedding`](Self::embedding) says.
+    pub(crate) async fn embed(&self, texts: Vec<Vec<Token>>) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let place = Place::take(&self.shared)?;
+        let (reply, answer) = oneshot::channel();
+        let job = EmbedJob {
+            texts,
+            reply,
+            place,
+        };
+        let sent = self.commands.send(Command::Embed(Box::new(job)));
+        sent.map_err(|_| SubmitError::ShuttingDown)?;
+        let vectors = answer.await.map_err(|_| GenerateError::EngineStopped)?;
+        Ok(vectors?)
     }
 
     /// Refuses new requests and ends what is running with [`GenerateError::EngineStopped`],
@@ -306,6 +336,9 @@ impl std::fmt::Debug for Command {
             Command::Submit(_) => "Submit",
             Command::Update { .. } => "Update",
             Command::Stop { .. } => "Stop",
+            Command::LoadAdapter { .. } => "LoadAdapter",
+            Command::UnloadAdapter { .. } => "UnloadAdapter",
+            Command::Embed(_) => "Embed",
             Command::Shutdown => "Shutdown",
         })
     }

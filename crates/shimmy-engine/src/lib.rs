@@ -4,25 +4,33 @@
 //! JSON, chat messages or any backend: a backend is whatever implements [`Runner`] and
 //! [`Tokenizer`].
 
+mod cells;
 mod constraint;
+mod costs;
+mod draft;
 mod embed;
 mod error;
 mod handle;
 mod logprobs;
 mod params;
+mod prefix;
 mod request;
 mod run;
 mod runner;
 mod sampler;
 mod scheduler;
 mod session;
+mod shared;
+mod store;
 #[cfg(feature = "stub")]
 pub mod stub;
 mod text;
 
 pub use embed::{EmbedError, Embeddings, Pooling};
-pub use error::{GenerateError, InvalidParameter, RunnerError, SubmitError, TokenizeError};
-pub use handle::{EngineConfig, EngineHandle, EngineStatus, Generation, spawn};
+pub use error::{
+    AdapterError, GenerateError, InvalidParameter, RunnerError, SubmitError, TokenizeError,
+};
+pub use handle::{EngineConfig, EngineHandle, Generation, spawn};
 pub use params::{
     AdapterScale, Constraint, Event, Finish, FinishReason, GenerateRequest, Logprob, MAX_LOGPROBS,
     PreparedRequest, Prompt, PromptPart, SamplingParams, SamplingPatch, Timings, TokenLogprobs,
@@ -33,3 +41,5 @@ pub use runner::{
     Tokenizer,
 };
 pub use session::{Prepared, Session};
+pub use shared::EngineStatus;
+pub use store::StoreConfig;

@@ -7,12 +7,16 @@ use std::time::Instant;
 use tokio::sync::mpsc::Sender;
 
 use crate::constraint::Follower;
+use crate::costs::StepCosts;
+use crate::draft::Lookup;
 use crate::error::GenerateError;
-use crate::handle::{Place, Submission};
+use crate::handle::Submission;
 use crate::logprobs::Reporter;
-use crate::params::{AdapterScale, Event, Finish, FinishReason, SamplingPatch, Timings, Usage};
+use crate::params::{Event, Finish, FinishReason, SamplingPatch, Timings, Usage};
+use crate::prefix::Key;
 use crate::runner::{Specials, Token, Tokenizer};
 use crate::sampler::Sampler;
+use crate::shared::Place;
 use crate::text::TextAssembler;
 
 /// A request in the engine, all but its tokens, which the scheduler has.
@@ -27,6 +31,8 @@ pub(crate) struct Request {
     /// Tokens sampled since the last text event.
     unreported: u32,
     logprobs: Option<Reporter>,
+    /// What drafts are looked up in.
+    lookup: Option<Lookup>,
     /// When the answer ends, complete or not.
     deadline: Option<Instant>,
     pub(crate) submitted: Instant,
@@ -37,7 +43,8 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(submission: Submission) -> (Self, Vec<Token>, Vec<AdapterScale>) {
+    /// The request without its prompt, the prompt, and what it may share with others.
+    pub(crate) fn new(submission: Submission) -> (Self, Vec<Token>, Key) {
         let Submission {
             request,
             events,
@@ -47,6 +54,10 @@ impl Request {
             ..
         } = submission;
         let prompt_tokens = request.prompt.len() as u32;
+        let key = Key {
+            adapters: request.adapters,
+            scope: request.cache_scope,
+        };
         let taken = Self {
             sampler: Sampler::new(request.sampling, &request.prompt),
             text: TextAssembler::new(request.stop),
@@ -59,6 +70,7 @@ impl Request {
             },
             unreported: 0,
             logprobs: request.logprobs.map(Reporter::new),
+            lookup: None,
             deadline: request
                 .deadline
                 .and_then(|limit| submitted.checked_add(limit)),
@@ -68,7 +80,7 @@ impl Request {
             first_token: None,
             place,
         };
-        (taken, request.prompt, request.adapters)
+        (taken, request.prompt, key)
     }
 
     /// Whether nobody reads the answer any more.
@@ -79,6 +91,48 @@ impl Request {
     /// Changes how the following tokens are sampled.
     pub(crate) fn update(&mut self, patch: &SamplingPatch) {
         self.sampler.update(patch);
+    }
+
+    /// Takes note that the first step for it begins, and how much of its prompt was there already.
+    pub(crate) fn start(&mut self, now: Instant, cached: usize) {
+        // One that was preempted starts again, but it has found nothing then.
+        if self.started.is_none() {
+            self.started = Some(now);
+            self.usage.cached_tokens = cached as u32;
+        }
+    }
+
+    /// Whether its time is over before its first token.
+    pub(crate) fn is_late(&self, now: Instant) -> bool {
+        self.first_token.is_none() && self.deadline.is_some_and(|deadline| now >= deadline)
+    }
+
+    /// Tokens that may come next, for a step of `rows` with these costs; `known` is what the
+    /// request knows when it is first asked.
+    pub(crate) fn draft(
+        &mut self,
+        costs: &StepCosts,
+        rows: usize,
+        known: impl FnOnce() -> Vec<Token>,
+    ) -> Vec<Token> {
+        let lookup = self.lookup.get_or_insert_with(|| Lookup::new(&known()));
+        let left = self.max_tokens - self.usage.completion_tokens;
+        let most = costs.draft_tokens(rows, lookup.hit());
+        // The token after the draft is sampled too.
+        let draft = lookup
+            .propose(most.min(left.saturating_sub(1) as usize))
+            .to_vec();
+        if draft.is_empty() {
+            lookup.recover();
+        }
+        draft
+    }
+
+    /// Learns how many tokens of a draft came true.
+    pub(crate) fn learn(&mut self, drafted: usize, came_true: usize) {
+        if let Some(lookup) = &mut self.lookup {
+            lookup.learn(drafted, came_true);
+        }
     }
 
     fn emit(&self, event: Event) {
@@ -158,6 +212,9 @@ impl Request {
 
         if let Some(logprobs) = &mut self.logprobs {
             logprobs.note(token, tokenizer);
+        }
+        if let Some(lookup) = &mut self.lookup {
+            lookup.push(token);
         }
         let mut bytes = Vec::new();
         tokenizer.append_piece(token, Specials::Literal, &mut bytes);

@@ -4,16 +4,22 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
+use crate::embed::EmbedQueue;
 use crate::error::{GenerateError, RunnerError};
-use crate::handle::{Command, EngineConfig, Shared};
+use crate::handle::{Command, EngineConfig};
 use crate::params::{Event, FinishReason};
+use crate::prefix::{CacheAction, Key};
 use crate::request::{Next, Request};
-use crate::runner::{Runner, SequenceId, Tokenizer};
-use crate::scheduler::{Plan, RequestId, Scheduler};
+use crate::runner::{AdapterId, Runner, Token, Tokenizer};
+use crate::scheduler::{Part, Plan, Policy, RequestId, Scheduler};
+use crate::shared::Shared;
+use crate::store::Store;
 
 /// Runs an engine until it is told to end or the last handle is gone. A panic ends this engine
 /// alone: its requests fail and its status says so.
@@ -46,33 +52,53 @@ fn run(
     shared: &Shared,
 ) {
     let limits = runner.limits();
+    let policy = Policy {
+        parallel: config.parallel.unwrap_or(limits.sequences).max(1),
+        parked_cells: config.parked_cells.unwrap_or(limits.cells),
+        longest_gap: config.longest_gap,
+    };
     let mut engine = Engine {
-        scheduler: Scheduler::new(limits, config.prefill_beside_decode),
+        scheduler: Scheduler::new(limits, policy),
         requests: HashMap::new(),
+        embeds: EmbedQueue::default(),
+        leaving: Vec::new(),
+        store: config.store.clone().map(Store::open),
+        drafts: config.drafts,
         runner,
         tokenizer,
         queue_timeout: config.queue_timeout,
         cells: limits.cells,
+        can_truncate: limits.can_truncate,
         shared,
     };
     while engine.take_commands(inbox) {
         engine.drop_cancelled();
         engine.step();
+        engine.embed();
+        engine.unload_adapters();
         engine.publish();
     }
-    for (_, request) in engine.requests.drain() {
-        request.end(Event::Failed(GenerateError::EngineStopped));
+    let open: Vec<RequestId> = engine.requests.keys().copied().collect();
+    for id in open {
+        engine.fail(id, GenerateError::EngineStopped);
     }
+    engine.keep_prefixes();
 }
 
 /// Everything the loop owns.
 struct Engine<'a> {
     scheduler: Scheduler,
     requests: HashMap<RequestId, Request>,
+    embeds: EmbedQueue,
+    /// Adapters that go when nobody uses them any more.
+    leaving: Vec<(AdapterId, oneshot::Sender<bool>)>,
+    store: Option<Store>,
+    drafts: bool,
     runner: &'a mut dyn Runner,
     tokenizer: &'a dyn Tokenizer,
     queue_timeout: Duration,
     cells: usize,
+    can_truncate: bool,
     shared: &'a Shared,
 }
 
@@ -88,7 +114,7 @@ impl Engine<'_> {
     /// Takes every command there is; waits for one when there is nothing else to do. False when
     /// the engine is to end.
     fn take_commands(&mut self, inbox: &Receiver<Command>) -> bool {
-        if self.scheduler.is_idle() {
+        if self.scheduler.is_idle() && self.embeds.is_empty() {
             match inbox.recv() {
                 Ok(command) => {
                     if !self.take(command) {
@@ -107,7 +133,9 @@ impl Engine<'_> {
                 }
                 Err(TryRecvError::Empty) => return true,
                 // Requests still running have handles of their own, so none can be left.
-                Err(TryRecvError::Disconnected) => return !self.scheduler.is_idle(),
+                Err(TryRecvError::Disconnected) => {
+                    return !self.scheduler.is_idle() || !self.embeds.is_empty();
+                }
             }
         }
     }
@@ -116,8 +144,9 @@ impl Engine<'_> {
         match command {
             Command::Submit(submission) => {
                 let id = submission.id;
-                let (request, prompt, adapters) = Request::new(*submission);
-                self.scheduler.add(id, prompt, adapters);
+                let (request, prompt, key) = Request::new(*submission);
+                self.fetch(&prompt, &key);
+                self.scheduler.add(id, prompt, key);
                 self.requests.insert(id, request);
             }
             Command::Update { id, patch } => {
@@ -128,6 +157,12 @@ impl Engine<'_> {
             Command::Stop { id } => self.end(id, |request| {
                 request.finish(FinishReason::Cancelled, None);
             }),
+            Command::LoadAdapter { path, reply } => {
+                // Whoever asked may be gone; then the adapter is there all the same.
+                let _ = reply.send(self.runner.load_adapter(&path));
+            }
+            Command::UnloadAdapter { id, reply } => self.leaving.push((id, reply)),
+            Command::Embed(job) => self.embeds.push(*job),
             Command::Shutdown => return false,
         }
         true
@@ -135,13 +170,15 @@ impl Engine<'_> {
 
     /// Shows how the engine is doing to the handles.
     fn publish(&self) {
-        let Shared {
-            running,
-            cells_used,
-            ..
-        } = self.shared;
-        running.store(self.scheduler.running(), Ordering::Relaxed);
-        cells_used.store(self.scheduler.cells_used(), Ordering::Relaxed);
+        let shared = self.shared;
+        let prefixes = self.scheduler.prefixes();
+        let show = |counter: &AtomicUsize, value| counter.store(value, Ordering::Relaxed);
+        show(&shared.running, self.scheduler.running());
+        show(&shared.cells_used, self.scheduler.cells_used());
+        show(&shared.cells_parked, self.scheduler.cells_parked());
+        shared
+            .evicted
+            .store(prefixes.evictions(), Ordering::Relaxed);
     }
 
     /// Forgets a request after its last word.
@@ -160,6 +197,7 @@ impl Engine<'_> {
 
     /// Forgets requests whose readers are gone and those that waited too long.
     fn drop_cancelled(&mut self) {
+        let now = Instant::now();
         let gone = Request::is_abandoned;
         let cancelled: Vec<RequestId> = self
             .requests
@@ -169,6 +207,10 @@ impl Engine<'_> {
             .collect();
         for id in cancelled {
             self.end(id, drop);
+        }
+        let out_of_time = self.requests.iter().filter(|(_, r)| r.is_late(now));
+        for id in out_of_time.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.end(id, |request| request.finish(FinishReason::Length, None));
         }
         let seconds = self.queue_timeout.as_secs();
         let late: Vec<RequestId> = self
@@ -183,9 +225,20 @@ impl Engine<'_> {
     }
 
     fn step(&mut self) {
+        self.draft();
         let plan = self.scheduler.plan();
-        for &slot in &plan.free {
-            self.free(slot);
+        let now = Instant::now();
+        for &(id, cached) in &plan.started {
+            if let Some(request) = self.requests.get_mut(&id) {
+                request.start(now, cached);
+                self.shared
+                    .reused
+                    .fetch_add(cached as u64, Ordering::Relaxed);
+            }
+        }
+        if !self.arrange(&plan.actions) {
+            // Planned anew, with what the cache really holds.
+            return;
         }
         if plan.batch.is_empty() {
             // Nothing to do, or a request that has the whole cache and needs more.
@@ -195,13 +248,8 @@ impl Engine<'_> {
             }
             return;
         }
-        let now = Instant::now();
-        for part in &plan.parts {
-            if let Some(request) = self.requests.get_mut(&part.request) {
-                request.started.get_or_insert(now);
-            }
-        }
         let adapters: Vec<_> = plan.adapters.iter().map(|a| (a.id, a.scale)).collect();
+        let begun = Instant::now();
         let outcome = self
             .runner
             .reserve(self.scheduler.cells_promised())
@@ -209,6 +257,7 @@ impl Engine<'_> {
             .and_then(|()| self.runner.decode(&plan.batch));
         match outcome {
             Ok(()) => {
+                self.scheduler.observe(plan.batch.len(), begun.elapsed());
                 self.scheduler.apply(&plan);
                 self.sample(&plan);
             }
@@ -218,10 +267,120 @@ impl Engine<'_> {
         }
     }
 
-    fn free(&mut self, slot: SequenceId) {
-        // Cutting to nothing always works; see `Runner::truncate`.
-        let freed = self.runner.truncate(slot, 0);
-        debug_assert!(freed, "a runner must be able to forget a whole sequence");
+    /// Proposes what may come next, where checking it together is faster than waiting for it.
+    fn draft(&mut self) {
+        if !self.drafts {
+            return;
+        }
+        let Some(ids) = self.scheduler.drafting() else {
+            return;
+        };
+        let mut rows = ids.len();
+        for id in ids {
+            let Some(request) = self.requests.get_mut(&id) else {
+                continue;
+            };
+            let known = || self.scheduler.tokens(id).to_vec();
+            let draft = request.draft(self.scheduler.costs(), rows, known);
+            rows += draft.len();
+            self.scheduler.draft(id, draft);
+        }
+    }
+
+    /// Does to the cache what a plan says; false if something of it was not possible.
+    fn arrange(&mut self, actions: &[CacheAction]) -> bool {
+        let mut all_done = true;
+        for &action in actions {
+            match action {
+                // Cutting to nothing always works; see `Runner::truncate`.
+                CacheAction::Free(slot) => {
+                    let freed = self.runner.truncate(slot, 0);
+                    debug_assert!(freed, "a runner must be able to forget a whole sequence");
+                }
+                CacheAction::Fork { from, to, length } => {
+                    if !self.runner.copy(from, to, length as u32) {
+                        tracing::debug!(length, "a prefix cannot be forked: computed again");
+                        self.scheduler.lost(to);
+                        all_done = false;
+                    }
+                }
+                CacheAction::Cut { sequence, length } => {
+                    if !self.runner.truncate(sequence, length as u32) {
+                        self.runner.truncate(sequence, 0);
+                        self.scheduler.lost(sequence);
+                        all_done = false;
+                    }
+                }
+            }
+        }
+        all_done
+    }
+
+    /// Brings a prefix back from disk if it is longer than any in memory.
+    fn fetch(&mut self, prompt: &[Token], key: &Key) {
+        let Some(store) = &mut self.store else { return };
+        let known = self.scheduler.longest_known(prompt, key);
+        let Some(found) = store.find(prompt, key, known, !self.can_truncate) else {
+            return;
+        };
+        let Some(slot) = self.scheduler.make_place(found.tokens.len()) else {
+            return;
+        };
+        // What is to be freed must be, before others may use its cells.
+        let actions = self.scheduler.prefixes_mut().take_actions();
+        self.arrange(&actions);
+        let room = self.scheduler.cells_promised() + found.tokens.len();
+        let restored = self.runner.reserve(room.min(self.cells)).is_ok()
+            && self.runner.restore(slot, &found.state);
+        let prefixes = self.scheduler.prefixes_mut();
+        if restored {
+            tracing::debug!(tokens = found.tokens.len(), "a prefix came back from disk");
+            prefixes.extend(slot, found.tokens.len());
+            prefixes.park(slot, found.tokens, key.clone());
+        } else {
+            tracing::warn!("a kept prefix does not fit this engine and is ignored");
+            prefixes.release(slot);
+        }
+    }
+
+    /// Writes the parked prefixes to disk, at the end.
+    fn keep_prefixes(&mut self) {
+        let Some(store) = &self.store else { return };
+        let actions = self.scheduler.prefixes_mut().take_actions();
+        for action in actions {
+            if let CacheAction::Cut { sequence, length } = action {
+                self.runner.truncate(sequence, length as u32);
+            }
+        }
+        let parked = self.scheduler.prefixes().parked().iter().rev();
+        let runner = &mut *self.runner;
+        store.write(parked.map(|p| (p.tokens.as_slice(), &p.key, runner.save(p.sequence))));
+    }
+
+    /// Makes vectors of some texts, between two steps.
+    fn embed(&mut self) {
+        let Some((_, most)) = self.runner.embedding() else {
+            return;
+        };
+        let texts = self.embeds.next_batch(most);
+        if !texts.is_empty() {
+            let vectors = self.runner.embed(&texts);
+            self.embeds.take(vectors);
+        }
+    }
+
+    /// Forgets adapters that nobody uses any more.
+    fn unload_adapters(&mut self) {
+        for (id, reply) in std::mem::take(&mut self.leaving) {
+            if self.scheduler.uses_adapter(id) {
+                self.leaving.push((id, reply));
+                continue;
+            }
+            self.scheduler.prefixes_mut().forget_adapter(id);
+            let unloaded = self.runner.set_adapters(&[]).is_ok() && self.runner.unload_adapter(id);
+            // Whoever asked may be gone.
+            let _ = reply.send(unloaded);
+        }
     }
 
     /// Reacts to a step that failed. No bystander is harmed: what was not in the batch is
@@ -235,7 +394,10 @@ impl Engine<'_> {
                 tracing::warn!(cells = room, "the KV cache has less room than planned");
                 self.scheduler.limit_cells(room);
                 self.cells = self.cells.min(room);
-                self.scheduler.preempt_youngest();
+                let evicted = self.scheduler.prefixes_mut().evict_oldest(None);
+                if !evicted {
+                    self.scheduler.preempt_youngest();
+                }
             }
             RunnerError::InvalidBatch => self.fail_all_of(plan, error),
             RunnerError::Aborted | RunnerError::Failed(_) => {
@@ -262,20 +424,62 @@ impl Engine<'_> {
 
     fn sample(&mut self, plan: &Plan) {
         for part in &plan.parts {
-            let Some(row) = part.output else { continue };
-            let Some(request) = self.requests.get_mut(&part.request) else {
-                continue;
+            if let Some(row) = part.output {
+                self.sample_part(part, row);
+            } else {
+                let prefilled = part.rows as u64;
+                self.shared
+                    .prefilled
+                    .fetch_add(prefilled, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Samples after the last known token, and after each token of the draft as long as the draft
+    /// comes true.
+    fn sample_part(&mut self, part: &Part, first: usize) {
+        let id = part.request;
+        let known = part.rows - part.drafted;
+        if known > 1 {
+            self.shared
+                .prefilled
+                .fetch_add(known as u64, Ordering::Relaxed);
+        }
+        let draft = self.scheduler.drafted(id).to_vec();
+        let mut came_true = 0;
+        for row in 0..=part.drafted {
+            let Some(request) = self.requests.get_mut(&id) else {
+                return;
             };
-            let next = match self.runner.logits(row) {
+            let next = match self.runner.logits(first + row) {
                 Some(logits) => request.advance(logits, self.tokenizer),
                 None => Next::Fail(GenerateError::Backend("no logits came back".to_owned())),
             };
             match next {
-                Next::Continue(token) => self.scheduler.push(part.request, token),
-                Next::Finish(reason, stop) => {
-                    self.end(part.request, |request| request.finish(reason, stop));
+                Next::Continue(token) => {
+                    self.scheduler.push(id, token);
+                    if draft.get(row) != Some(&token) {
+                        break;
+                    }
+                    came_true += 1;
                 }
-                Next::Fail(error) => self.fail(part.request, error),
+                Next::Finish(reason, stop) => {
+                    return self.end(id, |request| request.finish(reason, stop));
+                }
+                Next::Fail(error) => return self.fail(id, error),
+            }
+        }
+        if part.drafted > 0 {
+            self.scheduler.settle(id);
+            let Shared {
+                drafted,
+                came_true: all_true,
+                ..
+            } = self.shared;
+            drafted.fetch_add(part.drafted as u64, Ordering::Relaxed);
+            all_true.fetch_add(came_true as u64, Ordering::Relaxed);
+            if let Some(request) = self.requests.get_mut(&id) {
+                request.learn(part.drafted, came_true);
             }
         }
     }

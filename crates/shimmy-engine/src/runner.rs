@@ -4,8 +4,11 @@
 //! [`Tokenizer`], which is shared with the threads that prepare requests. Nothing above this file
 //! may know which backend it talks to.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use crate::embed::Pooling;
 use crate::error::{RunnerError, TokenizeError};
 
 /// An index into the vocabulary.
@@ -107,8 +110,11 @@ pub trait Runner {
     /// `None` when that row did not ask for output.
     fn logits(&mut self, row: usize) -> Option<&mut [f32]>;
 
-    /// Makes `to` hold the first `length` tokens of `from` without computing them again.
-    fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32);
+    /// Makes `to`, which is empty, hold the first `length` tokens of `from` without computing them
+    /// again. False when the backend cannot fork there; then `to` is still empty.
+    ///
+    /// Where [`RunnerLimits::can_truncate`] is false, only the whole of `from` is asked for.
+    fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32) -> bool;
 
     /// Keeps the first `length` tokens of a sequence and frees the cells of the others.
     ///
@@ -120,6 +126,30 @@ pub trait Runner {
 
     /// Starts over with an empty cache, after a failure.
     fn reset(&mut self) -> Result<(), RunnerError>;
+
+    /// Loads one more adapter; numbers are never used twice. Blocks while its file is read. The
+    /// reason of a failure is fit for users.
+    fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String>;
+
+    /// Forgets an adapter that no batch applies any more; false if there is none of that number.
+    fn unload_adapter(&mut self, id: AdapterId) -> bool;
+
+    /// What a sequence holds, as bytes that [`restore`](Self::restore) takes; none where a
+    /// backend cannot say.
+    fn save(&mut self, sequence: SequenceId) -> Option<Vec<u8>>;
+
+    /// Makes a sequence, which is empty, hold what [`save`](Self::save) gave, possibly in another
+    /// process with the same model and settings. False when the bytes do not fit; then the
+    /// sequence is still empty.
+    fn restore(&mut self, sequence: SequenceId, state: &[u8]) -> bool;
+
+    /// How this model makes a vector of a text, and how many tokens one call may have, or none if
+    /// it makes none.
+    fn embedding(&self) -> Option<(Pooling, usize)>;
+
+    /// A vector for each text, each computed on its own; all together have no more tokens than
+    /// [`embedding`](Self::embedding) says. The KV cache is left as it is.
+    fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, RunnerError>;
 }
 
 /// What becomes of text that spells a special token, such as `<|im_start|>`.

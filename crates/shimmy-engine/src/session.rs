@@ -20,7 +20,6 @@ const STOP_BYTES: usize = 4096;
 pub struct Session {
     tokenizer: Arc<dyn Tokenizer>,
     engine: EngineHandle,
-    adapters: usize,
     constraints: Arc<constraint::Compiler>,
 }
 
@@ -49,13 +48,13 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// Joins an engine with the tokenizer of its model; `adapters` have been loaded into it.
+    /// Joins an engine with the tokenizer of its model; its runner came with so many `adapters`.
     pub fn new(tokenizer: Arc<dyn Tokenizer>, engine: EngineHandle, adapters: usize) -> Self {
+        engine.announce_adapters(adapters);
         let constraints = Arc::new(constraint::Compiler::new(Arc::clone(&tokenizer)));
         Self {
             tokenizer,
             engine,
-            adapters,
             constraints,
         }
     }
@@ -68,11 +67,6 @@ impl Session {
     /// The tokenizer.
     pub fn tokenizer(&self) -> &dyn Tokenizer {
         self.tokenizer.as_ref()
-    }
-
-    /// How many adapters are loaded; their ids are `0 ..` this.
-    pub fn adapters(&self) -> usize {
-        self.adapters
     }
 
     /// Checks, clamps and tokenises a request, on the caller's thread.
@@ -135,16 +129,27 @@ impl Session {
 
     /// How this model makes a vector of a text; none if it cannot.
     pub fn pooling(&self) -> Option<Pooling> {
-        None
+        self.engine.embedding().map(|(pooling, _)| pooling)
     }
 
     /// A vector for each text, or a score for each pair where the model ranks. Texts of one call,
     /// and of calls that come together, share steps.
     pub async fn embed(&self, texts: Vec<Prompt>) -> Result<Embeddings, EmbedError> {
+        let Some((_, limit)) = self.engine.embedding() else {
+            return Err(EmbedError::Unsupported("embeddings"));
+        };
+        let mut tokenised = Vec::with_capacity(texts.len());
         for text in &texts {
-            self.tokenize(text)?;
+            let tokens = self.tokenize(text)?;
+            match tokens.len() {
+                0 => return Err(SubmitError::PromptEmpty.into()),
+                got if got > limit => return Err(SubmitError::TextTooLong { got, limit }.into()),
+                _ => tokenised.push(tokens),
+            }
         }
-        Err(EmbedError::Unsupported("embeddings"))
+        let tokens = tokenised.iter().map(|text| text.len() as u32).collect();
+        let vectors = self.engine.embed(tokenised).await?;
+        Ok(Embeddings { vectors, tokens })
     }
 
     /// The tokens of a prompt, with the beginning-of-sequence token where the model wants it.
@@ -183,10 +188,16 @@ impl Session {
         &self,
         mut adapters: Vec<AdapterScale>,
     ) -> Result<Vec<AdapterScale>, InvalidParameter> {
+        let loaded = self.engine.adapters();
         for adapter in &adapters {
-            if adapter.id.0 as usize >= self.adapters {
-                let loaded = self.adapters;
-                let reason = format!("names adapter {}, but {loaded} are loaded", adapter.id.0);
+            if !loaded.contains(&adapter.id) {
+                let ids: Vec<String> = loaded.iter().map(|id| id.0.to_string()).collect();
+                let ids = if ids.is_empty() {
+                    "none".to_owned()
+                } else {
+                    ids.join(", ")
+                };
+                let reason = format!("names adapter {}; loaded are: {ids}", adapter.id.0);
                 return Err(InvalidParameter::new("lora", reason));
             }
             if !adapter.scale.is_finite() || adapter.scale.abs() > 100.0 {

@@ -4,9 +4,12 @@
 //! the 256 bytes and three special tokens, so characters outside ASCII are split over tokens as
 //! they are by real models. What it answers is a pure function of what it has read.
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use crate::embed::Pooling;
 use crate::error::{RunnerError, TokenizeError};
 use crate::handle::{EngineConfig, EngineHandle, spawn};
 use crate::runner::{
@@ -104,12 +107,16 @@ pub struct StubRunner {
     adapters: Vec<(AdapterId, f32)>,
     outputs: Vec<Option<Vec<f32>>>,
     steps: usize,
+    /// Cells that were ever written: each gets a number of its own.
+    cells: usize,
 }
 
 /// What one sequence holds.
 #[derive(Debug, Clone, Default)]
 struct Held {
     tokens: Vec<Token>,
+    /// The cell that each of them is in; forks share theirs.
+    cells: Vec<usize>,
     /// Where the prompt ended: at the first row that asked for output.
     prompt: Option<usize>,
 }
@@ -124,6 +131,7 @@ impl StubRunner {
             adapters: Vec::new(),
             outputs: Vec::new(),
             steps: 0,
+            cells: 0,
         }
     }
 
@@ -242,7 +250,8 @@ impl Runner for StubRunner {
             "the stub was told to panic"
         );
         assert!(batch.len() <= self.config.batch, "a batch over the limit");
-        let used: usize = self.sequences.iter().map(|held| held.tokens.len()).sum();
+        let cells = self.sequences.iter().flat_map(|held| &held.cells);
+        let used = cells.collect::<HashSet<_>>().len();
         if used + batch.len() > self.config.cells.min(self.config.real_cells) {
             return Err(RunnerError::CacheFull);
         }
@@ -255,6 +264,8 @@ impl Runner for StubRunner {
                 "a gap in a sequence"
             );
             held.tokens.push(row.token);
+            held.cells.push(self.cells);
+            self.cells += 1;
             if row.output && held.prompt.is_none() {
                 held.prompt = Some(held.tokens.len());
             }
@@ -271,17 +282,24 @@ impl Runner for StubRunner {
         self.outputs.get_mut(row)?.as_deref_mut()
     }
 
-    fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32) {
-        let tokens = self.sequences[from.0 as usize].tokens[..length as usize].to_vec();
-        self.sequences[to.0 as usize] = Held {
+    fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32) -> bool {
+        let length = length as usize;
+        let Held { tokens, cells, .. } = &self.sequences[from.0 as usize];
+        let (tokens, cells) = (tokens[..length].to_vec(), cells[..length].to_vec());
+        let target = &mut self.sequences[to.0 as usize];
+        assert!(target.tokens.is_empty(), "a fork into a sequence in use");
+        *target = Held {
             tokens,
+            cells,
             prompt: None,
         };
+        true
     }
 
     fn truncate(&mut self, sequence: SequenceId, length: u32) -> bool {
         let held = &mut self.sequences[sequence.0 as usize];
         held.tokens.truncate(length as usize);
+        held.cells.truncate(length as usize);
         held.prompt = held
             .prompt
             .filter(|&prompt| prompt <= length as usize && length > 0);
@@ -296,6 +314,61 @@ impl Runner for StubRunner {
     fn reset(&mut self) -> Result<(), RunnerError> {
         self.sequences.fill(Held::default());
         Ok(())
+    }
+
+    fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String> {
+        if path.as_os_str() == "missing" {
+            return Err("missing: no such file".to_owned());
+        }
+        self.config.adapters += 1;
+        Ok(AdapterId(self.config.adapters as u32 - 1))
+    }
+
+    fn unload_adapter(&mut self, id: AdapterId) -> bool {
+        assert!(
+            !self.adapters.iter().any(|(active, _)| *active == id),
+            "an adapter is unloaded under a batch"
+        );
+        (id.0 as usize) < self.config.adapters
+    }
+
+    fn save(&mut self, sequence: SequenceId) -> Option<Vec<u8>> {
+        let held = &self.sequences[sequence.0 as usize];
+        Some(held.tokens.iter().flat_map(|t| t.to_le_bytes()).collect())
+    }
+
+    fn restore(&mut self, sequence: SequenceId, state: &[u8]) -> bool {
+        let (words, rest) = state.as_chunks::<4>();
+        if rest.is_empty() {
+            self.cells += words.len();
+            self.sequences[sequence.0 as usize] = Held {
+                tokens: words
+                    .iter()
+                    .map(|word| Token::from_le_bytes(*word))
+                    .collect(),
+                cells: (self.cells - words.len()..self.cells).collect(),
+                prompt: None,
+            };
+        }
+        rest.is_empty()
+    }
+
+    fn embedding(&self) -> Option<(Pooling, usize)> {
+        Some((Pooling::Mean, self.config.batch))
+    }
+
+    /// How often each of eight kinds of bytes comes up.
+    fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, RunnerError> {
+        let tokens: usize = texts.iter().map(Vec::len).sum();
+        assert!(tokens <= self.config.batch, "more than one call may have");
+        let vector = |text: &Vec<Token>| {
+            let mut counts = vec![0.0; 8];
+            for &token in text {
+                counts[token as usize % 8] += 1.0;
+            }
+            counts
+        };
+        Ok(texts.iter().map(vector).collect())
     }
 }
 

@@ -1,0 +1,385 @@
+//! Parked prefixes on disk, between two lives of an engine.
+//!
+//! One file per prefix, bound to the model and the settings that computed it, and checked before
+//! it is used: a damaged file is a warning and a prefix that is computed again. The folder is
+//! bounded in bytes; what was used least recently goes first. It must not know what the bytes of a
+//! state mean: the runner does.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::prefix::{Key, SHORTEST, shared};
+use crate::runner::Token;
+
+/// Where parked prefixes are kept between two lives of an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The folder; it is made when it is needed.
+    pub folder: PathBuf,
+    /// Stands for the model's file and every setting on which a state depends: another value
+    /// finds none of the prefixes.
+    pub fingerprint: u64,
+    /// Bytes of all files in the folder, those of other models among them.
+    pub most_bytes: u64,
+}
+
+/// The first bytes of a file; the number is raised when what follows them changes.
+const MAGIC: [u8; 8] = *b"SHIMKV\x00\x01";
+
+const ENDING: &str = "kv";
+
+/// Tokens of the longest prefix that a file may claim to have.
+const MOST_TOKENS: u32 = 1 << 24;
+
+/// A prefix on disk.
+#[derive(Debug)]
+struct Entry {
+    path: PathBuf,
+    tokens: Vec<Token>,
+    scope: u64,
+}
+
+/// The prefixes of one model on disk.
+#[derive(Debug)]
+pub(crate) struct Store {
+    config: StoreConfig,
+    entries: Vec<Entry>,
+}
+
+/// A prefix read back.
+pub(crate) struct Found {
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) state: Vec<u8>,
+}
+
+impl Store {
+    /// Looks at what an earlier engine left. Reads the tokens, not the states.
+    pub(crate) fn open(config: StoreConfig) -> Self {
+        let prefix = format!("{:016x}-", config.fingerprint);
+        let is_ours = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(&prefix))
+        };
+        let mut entries = Vec::new();
+        for path in files(&config.folder).into_iter().filter(is_ours) {
+            match read_tokens(&path, config.fingerprint) {
+                Ok((tokens, scope)) => entries.push(Entry {
+                    path,
+                    tokens,
+                    scope,
+                }),
+                Err(error) => give_up(&path, &error),
+            }
+        }
+        Self { config, entries }
+    }
+
+    /// The prefix that shares most with a prompt, if that is clearly more than `known` tokens. With
+    /// `whole`, only a prefix that the prompt begins with.
+    pub(crate) fn find(
+        &mut self,
+        prompt: &[Token],
+        key: &Key,
+        known: usize,
+        whole: bool,
+    ) -> Option<Found> {
+        // Adapters' numbers mean nothing in another process.
+        if !key.adapters.is_empty() {
+            return None;
+        }
+        let candidates = self.entries.iter().enumerate();
+        let (at, length) = candidates
+            .filter(|(_, entry)| entry.scope == key.scope)
+            .map(|(at, entry)| (at, shared(&entry.tokens, prompt), entry.tokens.len()))
+            .filter(|&(_, same, length)| !whole || (same == length && length < prompt.len()))
+            .map(|(at, same, _)| (at, same))
+            .max_by_key(|&(_, same)| same)?;
+        if length < known + SHORTEST {
+            return None;
+        }
+        // Once in memory it is parked there, and written again when the engine ends.
+        let entry = self.entries.swap_remove(at);
+        match read_state(&entry.path, self.config.fingerprint) {
+            Ok(state) => Some(Found {
+                tokens: entry.tokens,
+                state,
+            }),
+            Err(error) => {
+                give_up(&entry.path, &error);
+                None
+            }
+        }
+    }
+
+    /// Writes prefixes, the most recently used one first, and removes old files until the folder
+    /// keeps to its size.
+    pub(crate) fn write<'a>(
+        &self,
+        prefixes: impl Iterator<Item = (&'a [Token], &'a Key, Option<Vec<u8>>)>,
+    ) {
+        let mut left = self.config.most_bytes;
+        for (tokens, key, state) in prefixes {
+            let Some(state) = state.filter(|_| key.adapters.is_empty()) else {
+                continue;
+            };
+            let size = (state.len() + tokens.len() * 4 + 64) as u64;
+            if size > left {
+                break;
+            }
+            left -= size;
+            if let Err(error) = self.write_one(tokens, key.scope, &state) {
+                tracing::warn!(%error, "a prefix cannot be kept on disk");
+                break;
+            }
+        }
+        self.trim();
+    }
+
+    fn write_one(&self, tokens: &[Token], scope: u64, state: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.config.folder)?;
+        let mut name = Xxh3::new();
+        name.update(&scope.to_le_bytes());
+        tokens.iter().for_each(|t| name.update(&t.to_le_bytes()));
+        let (fingerprint, name) = (self.config.fingerprint, name.digest());
+        let path = self
+            .config
+            .folder
+            .join(format!("{fingerprint:016x}-{name:016x}.{ENDING}"));
+        // Under its name only when it is whole.
+        let partial = path.with_extension(format!("{}.partial", std::process::id()));
+        let written = write_file(&partial, fingerprint, tokens, scope, state)
+            .and_then(|()| fs::rename(&partial, &path));
+        if written.is_err() {
+            // Whatever there is of it is of no use.
+            let _ = fs::remove_file(&partial);
+        }
+        written
+    }
+
+    /// Removes the files that were written longest ago until the folder keeps to its size.
+    fn trim(&self) {
+        let described = |path: PathBuf| {
+            let about = fs::metadata(&path).ok()?;
+            let modified = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            Some((modified, about.len(), path))
+        };
+        let mut files: Vec<_> = files(&self.config.folder)
+            .into_iter()
+            .filter_map(described)
+            .collect();
+        files.sort();
+        let mut size: u64 = files.iter().map(|(_, size, _)| size).sum();
+        for (_, bytes, path) in files {
+            if size <= self.config.most_bytes {
+                break;
+            }
+            size -= bytes;
+            remove(&path);
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(listing) = fs::read_dir(folder) else {
+        // Nothing was ever kept there.
+        return Vec::new();
+    };
+    let paths = listing.filter_map(|entry| Some(entry.ok()?.path()));
+    paths
+        .filter(|path| path.extension().is_some_and(|ending| ending == ENDING))
+        .collect()
+}
+
+fn give_up(path: &Path, error: &io::Error) {
+    tracing::warn!(%error, file = ?path.file_name(), "a kept prefix is damaged and ignored");
+    remove(path);
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(%error, file = ?path.file_name(), "a kept prefix cannot be removed");
+    }
+}
+
+fn write_file(
+    path: &Path,
+    fingerprint: u64,
+    tokens: &[Token],
+    scope: u64,
+    state: &[u8],
+) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    let token_bytes: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
+    file.write_all(&MAGIC)?;
+    file.write_all(&fingerprint.to_le_bytes())?;
+    file.write_all(&scope.to_le_bytes())?;
+    file.write_all(&(tokens.len() as u32).to_le_bytes())?;
+    file.write_all(&(state.len() as u64).to_le_bytes())?;
+    file.write_all(&checksum(&token_bytes, state).to_le_bytes())?;
+    file.write_all(&token_bytes)?;
+    file.write_all(state)?;
+    file.into_inner()?.sync_data()
+}
+
+fn checksum(tokens: &[u8], state: &[u8]) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(tokens);
+    hash.update(state);
+    hash.digest()
+}
+
+struct Header {
+    scope: u64,
+    token_bytes: Vec<u8>,
+    state_length: u64,
+    checksum: u64,
+}
+
+fn read_header(file: &mut impl Read, fingerprint: u64) -> io::Result<Header> {
+    let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+    let mut number = || -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        file.read_exact(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    };
+    if number()? != u64::from_le_bytes(MAGIC) {
+        return Err(wrong("it is of another version, or no such file"));
+    }
+    if number()? != fingerprint {
+        return Err(wrong("it is of another model"));
+    }
+    let scope = number()?;
+    let mut count = [0; 4];
+    file.read_exact(&mut count)?;
+    let count = u32::from_le_bytes(count);
+    if count > MOST_TOKENS {
+        return Err(wrong("it claims to have more tokens than any prompt"));
+    }
+    let mut number = || -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        file.read_exact(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    };
+    let (state_length, checksum) = (number()?, number()?);
+    // Not allocated as claimed, but as it comes.
+    let mut token_bytes = Vec::new();
+    let wanted = u64::from(count) * 4;
+    if file.take(wanted).read_to_end(&mut token_bytes)? as u64 != wanted {
+        return Err(wrong("it is cut short"));
+    }
+    Ok(Header {
+        scope,
+        token_bytes,
+        state_length,
+        checksum,
+    })
+}
+
+fn read_tokens(path: &Path, fingerprint: u64) -> io::Result<(Vec<Token>, u64)> {
+    let header = read_header(&mut BufReader::new(File::open(path)?), fingerprint)?;
+    let (words, _) = header.token_bytes.as_chunks::<4>();
+    let tokens = words.iter().map(|word| Token::from_le_bytes(*word));
+    Ok((tokens.collect(), header.scope))
+}
+
+fn read_state(path: &Path, fingerprint: u64) -> io::Result<Vec<u8>> {
+    let mut file = BufReader::new(File::open(path)?);
+    let header = read_header(&mut file, fingerprint)?;
+    let mut state = Vec::new();
+    file.take(header.state_length).read_to_end(&mut state)?;
+    let is_whole = state.len() as u64 == header.state_length
+        && checksum(&header.token_bytes, &state) == header.checksum;
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "its checksum does not fit");
+    is_whole.then_some(state).ok_or_else(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(folder: &Path) -> StoreConfig {
+        StoreConfig {
+            folder: folder.to_owned(),
+            fingerprint: 7,
+            most_bytes: 10_000,
+        }
+    }
+
+    fn tokens(first: Token, count: u32) -> Vec<Token> {
+        (first..first + count).collect()
+    }
+
+    fn keep(folder: &Path, tokens: &[Token], state: &[u8]) {
+        let key = Key::default();
+        Store::open(config(folder)).write([(tokens, &key, Some(state.to_vec()))].into_iter());
+    }
+
+    fn find(store: &mut Store, prompt: &[Token]) -> Option<Vec<u8>> {
+        let found = store.find(prompt, &Key::default(), 0, false)?;
+        Some(found.state)
+    }
+
+    #[test]
+    fn what_was_written_is_found_by_a_prompt_that_begins_alike() {
+        let folder = tempfile::tempdir().expect("a folder");
+        keep(folder.path(), &tokens(0, 20), b"twenty");
+        keep(folder.path(), &tokens(0, 12), b"twelve");
+        let mut store = Store::open(config(folder.path()));
+        assert_eq!(
+            find(&mut store, &tokens(0, 15)).as_deref(),
+            Some(&b"twenty"[..])
+        );
+        assert_eq!(find(&mut store, &tokens(5, 15)), None);
+        // Others see nothing of it.
+        let scoped = Key {
+            scope: 1,
+            ..Key::default()
+        };
+        let mut store = Store::open(config(folder.path()));
+        assert!(store.find(&tokens(0, 20), &scoped, 0, false).is_none());
+        let mut other = Store::open(StoreConfig {
+            fingerprint: 8,
+            ..config(folder.path())
+        });
+        assert_eq!(find(&mut other, &tokens(0, 20)), None);
+    }
+
+    #[test]
+    fn a_file_damaged_anywhere_is_ignored_and_removed() {
+        let whole = tempfile::tempdir().expect("a folder");
+        keep(whole.path(), &tokens(0, 20), b"a state of some bytes");
+        let path = files(whole.path()).pop().expect("a file");
+        let bytes = fs::read(&path).expect("its bytes");
+        for at in 0..bytes.len() {
+            for damaged in [bytes[..at].to_vec(), {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 0x40;
+                flipped
+            }] {
+                fs::write(&path, damaged).expect("written");
+                let mut store = Store::open(config(whole.path()));
+                let found = find(&mut store, &tokens(0, 20));
+                // A flipped token makes another prefix, which this prompt finds a part of.
+                assert!(found.is_none(), "byte {at}");
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
+    #[test]
+    fn the_folder_keeps_to_its_size() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for first in 0..20 {
+            keep(folder.path(), &tokens(first * 100, 20), &[0; 2000]);
+        }
+        let size: u64 = files(folder.path())
+            .iter()
+            .map(|path| fs::metadata(path).expect("there").len())
+            .sum();
+        assert!((8_000..=10_000).contains(&size), "{size}");
+    }
+}
