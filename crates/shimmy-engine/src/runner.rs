@@ -78,6 +78,8 @@ pub struct RunnerLimits {
     pub sequences: usize,
     /// Rows of the largest batch.
     pub batch: usize,
+    /// Rows of a batch that may ask for output; at least one for each sequence that runs.
+    pub outputs: usize,
     /// Length of a logits slice.
     pub vocabulary: usize,
     /// Whether the end of a sequence can be cut off (recurrent models cannot).

@@ -480,6 +480,8 @@ impl Scheduler {
         let mut cells = self.prefixes.room();
         let stops = self.stops();
         let turn = |running: &&mut Running| running.sequence.key.adapters == plan.adapters;
+        // Every sequence may have to show one row, whatever drafts there are.
+        let mut drafts = self.limits.outputs.saturating_sub(self.running.len());
 
         let mut decoding = 0;
         let mut prefilling = Vec::new();
@@ -489,7 +491,9 @@ impl Scheduler {
                 prefilling.push(running);
             } else if decoding < self.limits.batch && cells > 0 {
                 let draft = &mut running.sequence.draft;
-                draft.truncate((self.limits.batch - decoding - 1).min(cells - 1));
+                let most = (self.limits.batch - decoding - 1).min(cells - 1);
+                draft.truncate(most.min(drafts));
+                drafts -= draft.len();
                 let rows = 1 + draft.len();
                 append(running, 1, &mut plan.batch, &mut plan.parts);
                 decoding += rows;

@@ -219,6 +219,7 @@ impl Runner for StubRunner {
             cells: self.config.cells,
             sequences: self.config.sequences,
             batch: self.config.batch,
+            outputs: self.config.batch,
             vocabulary: VOCABULARY,
             can_truncate: true,
         }

@@ -1,6 +1,7 @@
 //! A context: the KV cache of a model and the computation on it. Owns the pointer, belongs to one
 //! thread; knows nothing of the engine but the layout of a row.
 
+mod memory;
 mod options;
 
 use std::ffi::c_void;
@@ -11,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use llama_cpp_sys_2 as sys;
 use shimmy_engine::Row;
 
-pub use self::options::{CacheType, ContextOptions, FlashAttention};
+pub use self::options::{CacheType, ContextOptions, FlashAttention, Pool};
 use crate::batch::{Bounds, Columns};
 use crate::error::{DecodeError, InvalidBatch, LlamaError};
 use crate::logging;
@@ -110,7 +111,7 @@ impl Context {
             outputs: params.n_outputs_max.min(rows) as usize,
             vocabulary: model.vocabulary(),
             sequences: params.n_seq_max as usize,
-            output_all: options.embeddings,
+            output_all: options.embeddings.is_some(),
         };
         Ok(Self {
             raw,
@@ -262,105 +263,6 @@ impl Context {
         // Only now may the previous ones be freed.
         self.adapters = merged;
         Ok(())
-    }
-
-    /// Makes `to`, which forgets what it held, share the first `length` tokens of `from`. Free of
-    /// charge: only the cells' owners change.
-    ///
-    /// False when the memory cannot be cut there; then `to` is empty. As a whole it always can be
-    /// copied.
-    pub fn copy(&mut self, from: u32, to: u32, length: u32) -> bool {
-        if from == to {
-            return self.remove(from, length);
-        }
-        let (Some(source), Some(target)) = (self.sequence(from), self.sequence(to)) else {
-            return false;
-        };
-        self.remove(to, 0);
-        let Some((first, last)) = self.positions(from) else {
-            return true;
-        };
-        // No end means all, the only end that some memories take.
-        let end = match i32::try_from(length) {
-            Ok(end) if length <= last => end,
-            _ => -1,
-        };
-        if end >= 0 && (self.keeps_state || !self.window_reaches(first, length)) {
-            return false;
-        }
-        // SAFETY: the memory, null or not, is the context's; both sequences are in range, the
-        // target holds no cell, and a memory that asserts that all is copied gets no end.
-        unsafe { sys::llama_memory_seq_cp(self.memory, source, target, 0, end) };
-        true
-    }
-
-    /// Removes the tokens of a sequence from position `start` on; false when the memory cannot
-    /// be cut there. From 0 on it always can.
-    pub fn remove(&mut self, sequence: u32, start: u32) -> bool {
-        let (Some(id), Ok(from)) = (self.sequence(sequence), i32::try_from(start)) else {
-            // There is nothing to remove.
-            return true;
-        };
-        if start > 0
-            && let Some((first, last)) = self.positions(sequence)
-        {
-            if start > last {
-                return true;
-            }
-            // llama.cpp would cut, and compute nonsense from there.
-            if !self.window_reaches(first, start) {
-                return false;
-            }
-        }
-        // SAFETY: the memory, null or not, is the context's, and the sequence is in range.
-        unsafe { sys::llama_memory_seq_rm(self.memory, id, from, -1) }
-    }
-
-    /// Everything that the memory holds, to be put into another context of the same model by
-    /// [`restore`](Self::restore); `None` when llama.cpp cannot give it away.
-    pub fn save(&mut self) -> Option<Vec<u8>> {
-        // SAFETY: the context is alive; llama.cpp catches its own exceptions and returns 0.
-        let size = unsafe { sys::llama_state_get_size(self.raw.as_ptr()) };
-        let mut state = vec![0; size];
-        // SAFETY: as above; at most `size` bytes are written, which the buffer has.
-        let written =
-            unsafe { sys::llama_state_get_data(self.raw.as_ptr(), state.as_mut_ptr(), size) };
-        (size > 0 && written == size).then_some(state)
-    }
-
-    /// Replaces what the memory holds by what [`save`](Self::save) took from a context of the
-    /// same model; false, with an empty memory, when it does not fit.
-    pub fn restore(&mut self, state: &[u8]) -> bool {
-        // SAFETY: the context is alive; at most the bytes of `state` are read, and llama.cpp
-        // catches the exceptions of a state that does not fit and returns 0.
-        let read =
-            unsafe { sys::llama_state_set_data(self.raw.as_ptr(), state.as_ptr(), state.len()) };
-        if read != state.len() {
-            // SAFETY: the memory, null or not, is the context's.
-            unsafe { sys::llama_memory_clear(self.memory, true) };
-        }
-        read == state.len()
-    }
-
-    /// The first and the last position that the memory holds of a sequence, and all between them;
-    /// `None` when it is empty. A sliding window forgets the first ones.
-    pub fn positions(&self, sequence: u32) -> Option<(u32, u32)> {
-        let id = self.sequence(sequence)?;
-        // SAFETY: the memory, null or not, is the context's, and the sequence is in range.
-        let (first, last) = unsafe {
-            (
-                sys::llama_memory_seq_pos_min(self.memory, id),
-                sys::llama_memory_seq_pos_max(self.memory, id),
-            )
-        };
-        Some((u32::try_from(first).ok()?, u32::try_from(last).ok()?))
-    }
-
-    /// Whether the cache, which holds a sequence from `first` on, still has all that the token at
-    /// `length` sees.
-    fn window_reaches(&self, first: u32, length: u32) -> bool {
-        self.window
-            .is_none_or(|window| first <= length.saturating_sub(window))
     }
 
     /// A sequence's number as llama.cpp takes it, if there is such a sequence.

@@ -49,7 +49,7 @@ use std::sync::OnceLock;
 
 use llama_cpp_sys_2 as sys;
 
-pub use context::{AbortFlag, CacheType, Context, ContextOptions, FlashAttention};
+pub use context::{AbortFlag, CacheType, Context, ContextOptions, FlashAttention, Pool};
 pub use devices::{
     Device, DeviceKind, cpu_features, devices, gpu_offload_supported, llama_version, physical_cores,
 };

@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 
 use llama_cpp_sys_2 as sys;
 
+use crate::context::Pool;
 use crate::error::{LlamaError, c_path};
 use crate::logging;
 
@@ -291,6 +292,42 @@ impl Model {
         // SAFETY: as in `context_length`.
         let window = unsafe { sys::llama_model_n_swa(self.raw()) };
         u32::try_from(window).ok().filter(|&window| window > 0)
+    }
+
+    /// How it makes one vector of a text, if its file says so.
+    pub fn pooling(&self) -> Option<Pool> {
+        let architecture = self.architecture()?;
+        match self
+            .metadata(&format!("{architecture}.pooling_type"))?
+            .as_str()
+        {
+            "1" => Some(Pool::Mean),
+            "2" => Some(Pool::Cls),
+            "3" => Some(Pool::Last),
+            "4" => Some(Pool::Rank),
+            _ => None,
+        }
+    }
+
+    /// Bytes that one token takes in a KV cache of 16-bit numbers, all layers together; an upper
+    /// bound where only some layers keep all tokens.
+    pub fn bytes_per_cell(&self) -> u64 {
+        // SAFETY: as in `context_length`.
+        let (heads, shared_heads) = unsafe {
+            (
+                sys::llama_model_n_head(self.raw()).max(1) as u64,
+                sys::llama_model_n_head_kv(self.raw()).max(1) as u64,
+            )
+        };
+        let number = |name: &str| {
+            let architecture = self.architecture()?;
+            let value = self.metadata(&format!("{architecture}.attention.{name}"))?;
+            value.parse::<u64>().ok()
+        };
+        let width = self.embedding_length() as u64 / heads;
+        let keys = number("key_length").unwrap_or(width);
+        let values = number("value_length").unwrap_or(width);
+        u64::from(self.layers()) * shared_heads * (keys + values) * 2
     }
 
     /// A short description, such as "llama 1B Q4_K - Medium".

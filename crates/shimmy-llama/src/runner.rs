@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shimmy_engine::{AdapterId, Batch, Runner, RunnerError, RunnerLimits, SequenceId};
+use shimmy_engine::{
+    AdapterId, Batch, Pooling, Row, Runner, RunnerError, RunnerLimits, SequenceId, Token,
+};
 
-use crate::context::{AbortFlag, Context, ContextOptions};
+use crate::context::{AbortFlag, Context, ContextOptions, Pool};
 use crate::error::{DecodeError, LlamaError};
 use crate::lora::Adapter;
 use crate::model::Model;
@@ -37,7 +39,19 @@ pub struct LlamaRunner {
     limits: RunnerLimits,
     /// Cells that the cache may grow to; fewer than the limit once there was no memory for them.
     most_cells: usize,
+    /// Makes vectors of texts; made when first asked for.
+    embedder: Option<Context>,
 }
+
+/// Tokens of the texts that are embedded together, at most: an embedder's memory for intermediate
+/// results grows with them.
+const EMBEDDED_TOKENS: u32 = 8192;
+
+/// Rows that an embedder begins with; it doubles for longer texts.
+const FIRST_EMBEDDED: usize = 512;
+
+/// Texts that are embedded together, at most.
+const EMBEDDED_TEXTS: usize = 64;
 
 /// Cells of a new cache.
 ///
@@ -94,6 +108,7 @@ impl LlamaRunner {
             cells: most as usize,
             sequences: context.sequences(),
             batch: context.max_rows(),
+            outputs: context.sequences(),
             vocabulary: model.vocabulary(),
             // A window's cache forgets what a cut would need again. Some cuts still work, see
             // `truncate`, but none can be relied on.
@@ -108,29 +123,13 @@ impl LlamaRunner {
             abort,
             limits,
             most_cells: limits.cells,
+            embedder: None,
         })
     }
 
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
-    }
-
-    /// Loads one more adapter. Blocks until its file is read.
-    pub fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, LlamaError> {
-        let adapter = Adapter::load(&self.model, path)?;
-        self.adapters.push(Some(adapter));
-        // Nobody loads 2^32 adapters.
-        Ok(AdapterId(self.adapters.len() as u32 - 1))
-    }
-
-    /// Forgets an adapter; false if there is none of that number. Its memory is given back once
-    /// no batch applies it: if it is active now, at the next change of adapters.
-    pub fn unload_adapter(&mut self, id: AdapterId) -> bool {
-        self.adapters
-            .get_mut(id.0 as usize)
-            .and_then(Option::take)
-            .is_some()
     }
 
     fn adapter(&self, id: AdapterId) -> Option<&Arc<Adapter>> {
@@ -196,12 +195,10 @@ impl Runner for LlamaRunner {
 
     /// Of a model that cannot truncate, `from` is copied as a whole, or up to where its window
     /// still reaches; any other length leaves `to` empty.
-    fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32) {
-        if let Some(context) = &mut self.context
-            && !context.copy(from.0, to.0, length)
-        {
-            tracing::error!(length, "a sequence cannot be copied up to there");
-        }
+    fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32) -> bool {
+        self.context
+            .as_mut()
+            .is_some_and(|context| context.copy(from.0, to.0, length))
     }
 
     fn truncate(&mut self, sequence: SequenceId, length: u32) -> bool {
@@ -231,6 +228,113 @@ impl Runner for LlamaRunner {
         // An adapter that was active may be unloaded by now; the next batch chooses anyway.
         self.active.clear();
         Ok(())
+    }
+
+    fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String> {
+        let adapter = Adapter::load(&self.model, path).map_err(|error| error.to_string())?;
+        self.adapters.push(Some(adapter));
+        // Nobody loads 2^32 adapters.
+        Ok(AdapterId(self.adapters.len() as u32 - 1))
+    }
+
+    /// Its memory is given back once no batch applies it: if it is active now, at the next change
+    /// of adapters.
+    fn unload_adapter(&mut self, id: AdapterId) -> bool {
+        self.adapters
+            .get_mut(id.0 as usize)
+            .and_then(Option::take)
+            .is_some()
+    }
+
+    fn save(&mut self, sequence: SequenceId) -> Option<Vec<u8>> {
+        self.context.as_mut()?.save_sequence(sequence.0)
+    }
+
+    fn restore(&mut self, sequence: SequenceId, state: &[u8]) -> bool {
+        self.context
+            .as_mut()
+            .is_some_and(|context| context.restore_sequence(sequence.0, state))
+    }
+
+    fn embedding(&self) -> Option<(Pooling, usize)> {
+        let pooling = match self.model.pooling() {
+            Some(Pool::Cls) => Pooling::Cls,
+            Some(Pool::Last) => Pooling::Last,
+            Some(Pool::Rank) => Pooling::Rank,
+            _ => Pooling::Mean,
+        };
+        let most = self.model.context_length().min(EMBEDDED_TOKENS);
+        Some((pooling, most as usize))
+    }
+
+    fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, RunnerError> {
+        let mut vectors = Vec::with_capacity(texts.len());
+        for texts in texts.chunks(EMBEDDED_TEXTS) {
+            self.embed_together(texts, &mut vectors)?;
+        }
+        Ok(vectors)
+    }
+}
+
+impl LlamaRunner {
+    /// Appends the vectors of a few texts.
+    fn embed_together(
+        &mut self,
+        texts: &[Vec<Token>],
+        vectors: &mut Vec<Vec<f32>>,
+    ) -> Result<(), RunnerError> {
+        let rows = texts.iter().map(Vec::len).sum();
+        let embedder = self.embedder(rows)?;
+        let mut batch = Batch::default();
+        for (sequence, text) in (0..).map(SequenceId).zip(texts) {
+            for (position, &token) in (0..).zip(text) {
+                batch.push(Row {
+                    token,
+                    position,
+                    sequence,
+                    output: true,
+                });
+            }
+        }
+        let computed = embedder.decode(batch.rows());
+        // Nothing is continued: the next texts start from nothing.
+        let take = |embedder: &mut Context| {
+            (0..texts.len() as u32)
+                .map(|sequence| Some(embedder.sequence_embedding(sequence)?.to_vec()))
+                .collect::<Option<Vec<_>>>()
+        };
+        let taken = computed.map(|()| take(embedder));
+        for sequence in 0..texts.len() as u32 {
+            embedder.remove(sequence, 0);
+        }
+        let taken = taken.map_err(RunnerError::from)?;
+        vectors.extend(taken.ok_or_else(|| {
+            RunnerError::Failed("llama.cpp gave no embedding for a text".to_owned())
+        })?);
+        Ok(())
+    }
+
+    /// The context that embeds, with room for so many rows.
+    fn embedder(&mut self, rows: usize) -> Result<&mut Context, RunnerError> {
+        if self.embedder.as_ref().is_none_or(|e| e.max_rows() < rows) {
+            // First the old one is freed: there may not be memory for two.
+            self.embedder = None;
+            let rows = rows.next_power_of_two().max(FIRST_EMBEDDED) as u32;
+            let options = ContextOptions {
+                cells: Some(rows),
+                sequences: EMBEDDED_TEXTS as u32,
+                batch: rows,
+                micro_batch: rows,
+                // A model that does not say how gets the mean, which is what most people expect.
+                embeddings: Some(self.model.pooling().map_or(Pool::Mean, |_| Pool::Model)),
+                ..self.options.clone()
+            };
+            let context = Context::new(Arc::clone(&self.model), &options, self.abort.clone())
+                .map_err(|error| RunnerError::Failed(error.to_string()))?;
+            self.embedder = Some(context);
+        }
+        let none = || RunnerError::Failed("there is no embedder".to_owned());
+        self.embedder.as_mut().ok_or_else(none)
     }
 }
 

@@ -192,6 +192,9 @@ impl From<SubmitError> for ApiError {
                     .with("prompt_tokens", got)
                     .with("context_length", limit)
             }
+            SubmitError::TextTooLong { got, limit } => Self::new(ErrorKind::ContextLength, message)
+                .with("prompt_tokens", got)
+                .with("context_length", limit),
             SubmitError::PromptEmpty => Self::field("prompt", "is empty"),
             SubmitError::Invalid(invalid) => invalid.into(),
             SubmitError::Tokenize(_) => Self::new(ErrorKind::BadRequest, message),

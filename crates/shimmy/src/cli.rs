@@ -97,12 +97,36 @@ pub(crate) struct EngineArgs {
     /// Requests computed together; more wait.
     #[arg(long, value_name = "N", env = "SHIMMY_PARALLEL", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) parallel: u32,
+    /// Memory for what was computed for earlier requests and may be needed again, such as 512MiB
+    /// or 2GB; 0 forgets everything.
+    #[arg(long, value_name = "SIZE", env = "SHIMMY_CACHE_SIZE", default_value = "512MiB", value_parser = crate::size::parse)]
+    pub(crate) cache_size: u64,
+    /// How long a running answer may wait for its next token while prompts are computed beside it.
+    #[arg(long, value_name = "MILLISECONDS", env = "SHIMMY_LONGEST_GAP", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(crate) longest_gap: u64,
+    /// Draft tokens by looking them up in what came before, where that is faster: auto or off.
+    #[arg(
+        long,
+        value_name = "WHEN",
+        env = "SHIMMY_DRAFTS",
+        default_value = "auto"
+    )]
+    pub(crate) drafts: Drafts,
     /// Threads that compute [default: one per physical core].
     #[arg(long, value_name = "N", env = "SHIMMY_THREADS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: Option<u32>,
     /// Layers to put on the GPU, where this build has one [default: all that it can].
     #[arg(long, value_name = "N", env = "SHIMMY_GPU_LAYERS")]
     pub(crate) gpu_layers: Option<u32>,
+}
+
+/// When tokens are drafted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Drafts {
+    /// Where measured step costs say that it is faster.
+    Auto,
+    /// Never.
+    Off,
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +173,13 @@ pub(crate) struct ServeArgs {
     /// Tokens of an answer whose request sets no limit [default: what the context leaves].
     #[arg(long, value_name = "TOKENS", env = "SHIMMY_MAX_OUTPUT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_output: Option<u32>,
+    /// Where what was computed outlives the server: a folder, or `none` [default: shimmy/prefixes
+    /// in the user's cache folder].
+    #[arg(long, value_name = "FOLDER", env = "SHIMMY_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Bytes of that folder at most.
+    #[arg(long, value_name = "SIZE", env = "SHIMMY_CACHE_DISK", default_value = "4GiB", value_parser = crate::size::parse)]
+    pub(crate) cache_disk: u64,
     /// Seconds that running answers get to finish on shutdown.
     #[arg(
         long,

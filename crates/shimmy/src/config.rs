@@ -9,8 +9,8 @@ use std::time::Duration;
 use shimmy_engine::{EngineConfig, SamplingParams};
 use shimmy_server::{Secret, ServerConfig};
 
-use crate::backend::OpenOptions;
-use crate::cli::{EngineArgs, ModelArgs, SamplingArgs, ServeArgs};
+use crate::backend::{CacheOptions, OpenOptions};
+use crate::cli::{Drafts, EngineArgs, ModelArgs, SamplingArgs, ServeArgs};
 use crate::failure::Failure;
 
 /// The port that clients look for first, and the last one that `auto` tries before any.
@@ -102,11 +102,43 @@ pub(crate) fn open_options(args: &EngineArgs, models: &ModelConfig, queue: u32) 
         threads: args.threads,
         gpu_layers: args.gpu_layers,
         adapters: models.loras.iter().map(|lora| lora.path.clone()).collect(),
+        cache: CacheOptions {
+            bytes: args.cache_size,
+            ..CacheOptions::default()
+        },
         engine: EngineConfig {
             queue: queue as usize,
+            longest_gap: Duration::from_millis(args.longest_gap),
+            drafts: args.drafts == Drafts::Auto,
             ..EngineConfig::default()
         },
     }
+}
+
+/// The same for a server, which keeps prefixes from one life to the next.
+pub(crate) fn server_options(args: &ServeArgs, models: &ModelConfig) -> OpenOptions {
+    let options = open_options(&args.engine, models, args.queue);
+    let folder = match &args.cache_dir {
+        Some(folder) if folder.as_os_str() == "none" => None,
+        Some(folder) => Some(folder.clone()),
+        None => default_cache_folder(),
+    };
+    OpenOptions {
+        cache: CacheOptions {
+            folder,
+            disk_bytes: args.cache_disk,
+            ..options.cache
+        },
+        ..options
+    }
+}
+
+/// As the XDG base directories say; none for a user without a home.
+fn default_cache_folder() -> Option<PathBuf> {
+    let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let caches = set.filter(|path| path.is_absolute());
+    let caches = caches.or_else(|| Some(std::env::home_dir()?.join(".cache")))?;
+    Some(caches.join("shimmy").join("prefixes"))
 }
 
 /// How tokens are chosen, starting from a model's own defaults.

@@ -64,6 +64,7 @@ impl LocalLoader {
             threads: None,
             gpu_layers: None,
             adapters: Vec::new(),
+            cache: backend::CacheOptions::default(),
             engine: EngineConfig::default(),
         };
         Self::new(models, options)

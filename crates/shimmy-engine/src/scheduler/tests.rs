@@ -11,6 +11,7 @@ fn limits(cells: usize, sequences: usize, batch: usize) -> RunnerLimits {
         cells,
         sequences,
         batch,
+        outputs: batch.max(sequences),
         vocabulary: 1000,
         can_truncate: true,
     }

@@ -68,8 +68,38 @@ pub struct ContextOptions {
     pub cache_keys: CacheType,
     /// How values are stored; a type of less than 16 bits needs flash attention.
     pub cache_values: CacheType,
-    /// Whether embeddings are computed beside logits; then every row has output.
-    pub embeddings: bool,
+    /// Computes embeddings, pooled like this, instead of logits; then every row has output.
+    pub embeddings: Option<Pool>,
+}
+
+/// How the tokens of a sequence become one embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// As the model's file says.
+    Model,
+    /// Not at all: one for each token.
+    None,
+    /// Their mean.
+    Mean,
+    /// The first token's.
+    Cls,
+    /// The last token's.
+    Last,
+    /// A score instead of a vector, by the model's own head.
+    Rank,
+}
+
+impl Pool {
+    fn raw(self) -> sys::llama_pooling_type {
+        match self {
+            Self::Model => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
+            Self::None => sys::LLAMA_POOLING_TYPE_NONE,
+            Self::Mean => sys::LLAMA_POOLING_TYPE_MEAN,
+            Self::Cls => sys::LLAMA_POOLING_TYPE_CLS,
+            Self::Last => sys::LLAMA_POOLING_TYPE_LAST,
+            Self::Rank => sys::LLAMA_POOLING_TYPE_RANK,
+        }
+    }
 }
 
 impl Default for ContextOptions {
@@ -83,7 +113,7 @@ impl Default for ContextOptions {
             flash_attention: FlashAttention::default(),
             cache_keys: CacheType::default(),
             cache_values: CacheType::default(),
-            embeddings: false,
+            embeddings: None,
         }
     }
 }
@@ -97,7 +127,7 @@ impl ContextOptions {
         // One output for each sequence is all that generation asks for. With room for an output
         // after every row, the buffers for logits would be `batch` × vocabulary × 4 bytes: 300 MB
         // instead of 2.4 MB for 512 rows, 4 sequences and 150,000 tokens. An encoder gives all.
-        let all_outputs = self.embeddings || model.has_encoder();
+        let all_outputs = self.embeddings.is_some() || model.has_encoder();
         let outputs = if all_outputs { batch } else { self.sequences };
         if outputs < self.sequences {
             let problem = format!(
@@ -127,7 +157,10 @@ impl ContextOptions {
         params.flash_attn_type = self.flash_attention_raw();
         params.type_k = self.cache_keys.raw();
         params.type_v = self.cache_values.raw();
-        params.embeddings = self.embeddings;
+        params.embeddings = self.embeddings.is_some();
+        if let Some(pool) = self.embeddings {
+            params.pooling_type = pool.raw();
+        }
         params.no_perf = true;
         // Sliding-window layers get a cache of their window's size, though it forgets what the
         // window leaves behind: a full one would hold every cell in every layer.

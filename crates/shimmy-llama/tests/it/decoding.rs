@@ -2,7 +2,7 @@
 
 use shimmy_engine::{Batch, Row, Runner, RunnerError, SequenceId, Token};
 use shimmy_llama::{
-    AbortFlag, Context, ContextOptions, DecodeError, InvalidBatch, LlamaRunner, RunnerOptions,
+    AbortFlag, Context, ContextOptions, DecodeError, InvalidBatch, LlamaRunner, Pool, RunnerOptions,
 };
 
 use crate::support::{A, B, Files, answer, bytes, generate, greedy, options, prefill, push};
@@ -247,7 +247,7 @@ fn an_abort_ends_the_computation_until_it_is_cleared() {
 fn embeddings_are_as_long_as_the_model_says() {
     let files = Files::new();
     let options = ContextOptions {
-        embeddings: true,
+        embeddings: Some(Pool::Model),
         ..options().context
     };
     let mut context = Context::new(files.model(), &options, AbortFlag::default()).unwrap();
@@ -279,4 +279,54 @@ fn an_interrupter_ends_every_step_from_another_thread() {
     let mut batch = Batch::default();
     push(&mut batch, A, 0, &bytes("abc"));
     assert_eq!(runner.decode(&batch), Err(RunnerError::Aborted));
+}
+
+#[test]
+fn a_sequence_that_was_saved_goes_on_in_another_context_as_if_nothing_had_happened() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    let prompt = bytes("a saved prompt");
+    let next = prefill(&mut runner, A, 0, &prompt);
+    let state = runner.save(A).expect("a state");
+    let expected = generate(&mut runner, A, prompt.len(), next, 12);
+
+    let mut other = files.runner();
+    prefill(&mut other, A, 0, &bytes("something else"));
+    assert!(other.restore(B, &state));
+    let restored = generate(&mut other, B, prompt.len(), next, 12);
+    assert_eq!(restored, expected);
+    for damaged in [
+        &state[..state.len() - 1],
+        &state[..9],
+        b"nothing of the kind",
+    ] {
+        assert!(!other.restore(SequenceId(2), damaged));
+        // And it is as empty as it was.
+        let next = prefill(&mut other, SequenceId(2), 0, &prompt);
+        assert_eq!(next, expected[0]);
+        other.truncate(SequenceId(2), 0);
+    }
+}
+
+#[test]
+fn texts_embedded_together_have_the_vectors_they_have_alone() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    let (_, most) = runner.embedding().expect("vectors");
+    assert!(most >= 512);
+    let texts: Vec<Vec<Token>> = ["one", "another text", "and a third one, longer"]
+        .iter()
+        .map(|text| text.bytes().map(Token::from).collect())
+        .collect();
+    let together = runner.embed(&texts).expect("vectors");
+    for (text, vector) in texts.iter().zip(&together) {
+        let alone = runner.embed(std::slice::from_ref(text)).expect("a vector");
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let norms = dot(vector, vector).sqrt() * dot(&alone[0], &alone[0]).sqrt();
+        assert!(dot(vector, &alone[0]) / norms > 0.9999);
+    }
+    assert_ne!(together[0], together[1]);
+    // More texts than one computation takes.
+    let many = vec![texts[0].clone(); 130];
+    assert_eq!(runner.embed(&many).expect("vectors").len(), 130);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shimmy_engine::Runner;
 use shimmy_llama::{
-    ContextOptions, LlamaError, LlamaRunner, LlamaTokenizer, LoadOptions, Model, Placement,
+    ContextOptions, LlamaError, LlamaRunner, LlamaTokenizer, LoadOptions, Model, Placement, Pool,
     RunnerOptions, VocabularyKind, devices, gpu_offload_supported,
 };
 use shimmy_testkit::{broken, tiny};
@@ -204,7 +204,7 @@ fn impossible_options_are_errors() {
         ContextOptions {
             batch: 2,
             sequences: 4,
-            embeddings: true,
+            embeddings: Some(Pool::Model),
             ..base
         },
     ];

@@ -1,16 +1,18 @@
 //! llama.cpp as an engine.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shimmy_engine::{Session, Tokenizer, spawn};
+use shimmy_engine::{EngineConfig, Session, StoreConfig, Tokenizer, spawn};
 use shimmy_llama::{
     ContextOptions, DeviceKind, LlamaError, LlamaRunner, LlamaTokenizer, LoadOptions, Model,
     Placement, RunnerOptions, cpu_features, llama_version,
 };
 use shimmy_models::ModelFile;
 
-use super::{Device, OpenOptions, Opened};
+use super::{Device, OpenOptions, Opened, PARKED_SEQUENCES};
 use crate::memory;
 
 /// A failure to start an engine: llama.cpp's, or the system's refusal of a thread.
@@ -47,10 +49,31 @@ fn open_session(
         Placement::Unknown => "unknown: llama.cpp did not say".to_owned(),
     };
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(LlamaTokenizer::new(Arc::clone(&model))?);
+    let context = options.cells(Some(u64::from(model.context_length())));
+    let parked_cells = match model.bytes_per_cell() {
+        0 => 0,
+        bytes => u32::try_from(options.cache.bytes / bytes).unwrap_or(u32::MAX),
+    };
+    // A state that cannot be taken back is kept whole for every sequence.
+    let parked_sequences = match model.can_cut() {
+        _ if parked_cells == 0 => 0,
+        true => PARKED_SEQUENCES,
+        false => options.parallel,
+    };
+    let cells = context
+        .saturating_add(parked_cells)
+        .min(MOST_CELLS.max(context));
+    let engine = EngineConfig {
+        parallel: Some(options.parallel as usize),
+        parked_cells: Some(parked_cells as usize),
+        context: Some(context as usize),
+        store: store(file, options, &model),
+        ..options.engine.clone()
+    };
     let runner = RunnerOptions {
         context: ContextOptions {
-            cells: Some(options.cells(Some(u64::from(model.context_length())))),
-            sequences: options.parallel,
+            cells: Some(cells),
+            sequences: (options.parallel + parked_sequences).min(MOST_SEQUENCES),
             threads: options.threads,
             ..ContextOptions::default()
         },
@@ -59,14 +82,39 @@ fn open_session(
     };
     // Linux shows 15 characters of a thread's name; the model's are the telling ones.
     let name = format!("engine {}", file.name);
-    let engine = spawn::<_, OpenError, _>(
-        &name,
-        options.engine.clone(),
-        Arc::clone(&tokenizer),
-        move || Ok(LlamaRunner::new(model, runner)?),
-    )?;
+    let engine = spawn::<_, OpenError, _>(&name, engine, Arc::clone(&tokenizer), move || {
+        Ok(LlamaRunner::new(model, runner)?)
+    })?;
     let session = Session::new(tokenizer, engine, options.adapters.len());
     Ok(Opened { session, placement })
+}
+
+/// Cells of a cache at most, beyond what one request may need: attention passes over those of
+/// others quickly, but not for nothing.
+const MOST_CELLS: u32 = 65_536;
+
+/// Sequences that llama.cpp can tell apart.
+const MOST_SEQUENCES: u32 = 256;
+
+/// Where this model's prefixes outlive the engine. Whatever changes a state changes the
+/// fingerprint: the file, the engine, its settings.
+fn store(file: &ModelFile, options: &OpenOptions, model: &Model) -> Option<StoreConfig> {
+    let folder = options.cache.folder.clone()?;
+    if options.cache.bytes == 0 || options.cache.disk_bytes == 0 {
+        return None;
+    }
+    let about = std::fs::metadata(&file.path).ok()?;
+    let mut hash = DefaultHasher::new();
+    file.path.canonicalize().ok()?.hash(&mut hash);
+    (about.len(), about.modified().ok()).hash(&mut hash);
+    (model.parameters(), llama_version(), cpu_features()).hash(&mut hash);
+    (options.threads, options.gpu_layers).hash(&mut hash);
+    env!("CARGO_PKG_VERSION").hash(&mut hash);
+    Some(StoreConfig {
+        folder,
+        fingerprint: hash.finish(),
+        most_bytes: options.cache.disk_bytes,
+    })
 }
 
 pub(super) fn about() -> serde_json::Value {

@@ -39,9 +39,26 @@ pub(crate) struct OpenOptions {
     pub(crate) gpu_layers: Option<u32>,
     /// Adapter files to load with the model.
     pub(crate) adapters: Vec<PathBuf>,
+    /// What is kept of earlier requests.
+    pub(crate) cache: CacheOptions,
     /// The engine's own limits.
     pub(crate) engine: EngineConfig,
 }
+
+/// What is kept of earlier requests.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CacheOptions {
+    /// Bytes of memory.
+    pub(crate) bytes: u64,
+    /// Where it outlives the process.
+    pub(crate) folder: Option<PathBuf>,
+    /// Bytes of that folder.
+    pub(crate) disk_bytes: u64,
+}
+
+/// Sequences that keep prefixes of ended requests, beside those that run. Each has a row in the
+/// buffer for logits.
+const PARKED_SEQUENCES: u32 = 40;
 
 /// Context that a model gets when nobody asks for another: what agents' prompts need, and no more
 /// memory than a laptop has.

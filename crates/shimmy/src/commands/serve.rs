@@ -24,9 +24,9 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let server = config::server(&args)?;
     let listener = config::bind(&args, server.api_key.is_some())?;
     let address = listener.local_addr()?;
-    let models = ModelConfig::for_server(args.models)?;
+    let models = ModelConfig::for_server(args.models.clone())?;
     let preload = models.base.is_some();
-    let options = config::open_options(&args.engine, &models, args.queue);
+    let options = config::server_options(&args, &models);
     let loader = Arc::new(LocalLoader::new(models, options));
 
     // Two threads carry the bytes of every stream; the computing ones are the engine's own, and
