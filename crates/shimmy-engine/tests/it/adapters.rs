@@ -3,7 +3,7 @@
 use shimmy_engine::stub::{Reply, StubConfig, session};
 use shimmy_engine::{AdapterId, AdapterScale, EngineConfig, GenerateRequest, SubmitError};
 
-use crate::{ask, whole};
+use crate::{ask, gated, whole};
 
 fn with(adapters: &[(u32, f32)], prompt: &str) -> GenerateRequest {
     let adapters = adapters
@@ -56,4 +56,46 @@ fn an_adapter_that_is_not_there_is_refused_by_name() {
             other => panic!("{set:?}: {other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn adapters_come_and_go_while_requests_run() {
+    let stub = StubConfig {
+        reply: Reply::Fixed("aaa".into()),
+        ..Default::default()
+    };
+    let (session, steps) = gated(stub, EngineConfig::default());
+    let engine = session.engine().clone();
+    assert!(session.generate(with(&[(0, 1.0)], "x")).is_err());
+    let id = engine
+        .load_adapter("one.gguf".into())
+        .await
+        .expect("loaded");
+    assert_eq!(engine.adapters(), [id]);
+    let error = engine.load_adapter("missing".into()).await;
+    assert!(
+        error
+            .expect_err("missing")
+            .to_string()
+            .contains("no such file")
+    );
+
+    let running = session.generate(with(&[(0, 1.0)], "x")).expect("taken");
+    let unloading = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.unload_adapter(id).await }
+    });
+    // No new request may name it, from the moment that it is to go.
+    while !engine.adapters().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(session.generate(with(&[(0, 1.0)], "x")).is_err());
+    assert!(!unloading.is_finished(), "it waits for its user");
+    drop(steps);
+    let (answer, _) = tokio::task::spawn_blocking(|| whole(running))
+        .await
+        .expect("an answer");
+    assert_eq!(answer, "baa");
+    assert_eq!(unloading.await.expect("no panic"), Ok(true));
+    assert_eq!(engine.unload_adapter(id).await, Ok(false));
 }

@@ -4,6 +4,7 @@ mod adapters;
 mod cancel;
 mod faults;
 mod limits;
+mod prefix;
 mod text;
 
 use std::sync::mpsc;
