@@ -2,6 +2,7 @@
 //!
 //! One thread owns all of it. There is no lock and nothing shared but counters.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -289,7 +290,7 @@ impl Engine<'_> {
 
     /// Does to the cache what a plan says; false if something of it was not possible.
     fn arrange(&mut self, actions: &[CacheAction]) -> bool {
-        let mut all_done = true;
+        let mut lost = Vec::new();
         for &action in actions {
             match action {
                 // Cutting to nothing always works; see `Runner::truncate`.
@@ -298,22 +299,24 @@ impl Engine<'_> {
                     debug_assert!(freed, "a runner must be able to forget a whole sequence");
                 }
                 CacheAction::Fork { from, to, length } => {
-                    if !self.runner.copy(from, to, length as u32) {
+                    // What is not there cannot be forked further.
+                    if lost.contains(&from) || !self.runner.copy(from, to, length as u32) {
                         tracing::debug!(length, "a prefix cannot be forked: computed again");
-                        self.scheduler.lost(to);
-                        all_done = false;
+                        lost.push(to);
                     }
                 }
                 CacheAction::Cut { sequence, length } => {
                     if !self.runner.truncate(sequence, length as u32) {
                         self.runner.truncate(sequence, 0);
-                        self.scheduler.lost(sequence);
-                        all_done = false;
+                        lost.push(sequence);
                     }
                 }
             }
         }
-        all_done
+        for &sequence in &lost {
+            self.scheduler.lost(sequence);
+        }
+        lost.is_empty()
     }
 
     /// Brings a prefix back from disk if it is longer than any in memory.
@@ -353,8 +356,11 @@ impl Engine<'_> {
             }
         }
         let parked = self.scheduler.prefixes().parked().iter().rev();
-        let runner = &mut *self.runner;
-        store.write(parked.map(|p| (p.tokens.as_slice(), &p.key, runner.save(p.sequence))));
+        let runner = RefCell::new(&mut *self.runner);
+        store.write(parked.map(|parked| {
+            let save = || runner.borrow_mut().save(parked.sequence);
+            (parked.tokens.as_slice(), &parked.key, save)
+        }));
     }
 
     /// Makes vectors of some texts, between two steps.

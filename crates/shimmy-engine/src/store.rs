@@ -30,6 +30,9 @@ pub struct StoreConfig {
 /// The first bytes of a file; the number is raised when what follows them changes.
 const MAGIC: [u8; 8] = *b"SHIMKV\x00\x01";
 
+/// Tokens that are not worth a file of their own.
+const NEAR: usize = 64;
+
 const ENDING: &str = "kv";
 
 /// Tokens of the longest prefix that a file may claim to have.
@@ -117,20 +120,29 @@ impl Store {
 
     /// Writes prefixes, the most recently used one first, and removes old files until the folder
     /// keeps to its size.
-    pub(crate) fn write<'a>(
-        &self,
-        prefixes: impl Iterator<Item = (&'a [Token], &'a Key, Option<Vec<u8>>)>,
-    ) {
+    ///
+    /// One that differs from another only in its last few tokens is left out: they are computed in
+    /// a moment, and a copy of all that the two share is not worth its bytes.
+    pub(crate) fn write<'a, S>(&self, prefixes: impl Iterator<Item = (&'a [Token], &'a Key, S)>)
+    where
+        S: FnOnce() -> Option<Vec<u8>>,
+    {
         let mut left = self.config.most_bytes;
-        for (tokens, key, state) in prefixes {
-            let Some(state) = state.filter(|_| key.adapters.is_empty()) else {
-                continue;
+        let mut written: Vec<(&[Token], u64)> = Vec::new();
+        for (tokens, key, save) in prefixes {
+            let is_near = |&(other, scope): &(&[Token], u64)| {
+                scope == key.scope && shared(other, tokens) + NEAR >= tokens.len()
             };
+            if !key.adapters.is_empty() || written.iter().any(is_near) {
+                continue;
+            }
+            let Some(state) = save() else { continue };
             let size = (state.len() + tokens.len() * 4 + 64) as u64;
             if size > left {
                 break;
             }
             left -= size;
+            written.push((tokens, key.scope));
             if let Err(error) = self.write_one(tokens, key.scope, &state) {
                 tracing::warn!(%error, "a prefix cannot be kept on disk");
                 break;
@@ -315,7 +327,8 @@ mod tests {
 
     fn keep(folder: &Path, tokens: &[Token], state: &[u8]) {
         let key = Key::default();
-        Store::open(config(folder)).write([(tokens, &key, Some(state.to_vec()))].into_iter());
+        let save = || Some(state.to_vec());
+        Store::open(config(folder)).write([(tokens, &key, save)].into_iter());
     }
 
     fn find(store: &mut Store, prompt: &[Token]) -> Option<Vec<u8>> {
@@ -368,6 +381,17 @@ mod tests {
                 let _ = fs::remove_file(&path);
             }
         }
+    }
+
+    #[test]
+    fn what_differs_only_at_its_end_is_kept_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = Key::default();
+        let save = || Some(vec![1, 2, 3]);
+        let (long, near, far) = (tokens(0, 200), tokens(0, 180), tokens(1000, 200));
+        let prefixes = [&long, &near, &far].map(|tokens| (tokens.as_slice(), &key, save));
+        Store::open(config(folder.path())).write(prefixes.into_iter());
+        assert_eq!(files(folder.path()).len(), 2);
     }
 
     #[test]

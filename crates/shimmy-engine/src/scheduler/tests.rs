@@ -99,7 +99,7 @@ impl World {
     }
 
     fn arrange(&mut self, actions: &[CacheAction]) -> bool {
-        let mut all_done = true;
+        let mut lost = Vec::new();
         for &action in actions {
             match action {
                 CacheAction::Free(slot) => {
@@ -107,18 +107,17 @@ impl World {
                 }
                 CacheAction::Fork { from, to, length } => {
                     self.forks += 1;
+                    let fails = self
+                        .failing_forks
+                        .is_some_and(|n| self.forks.is_multiple_of(n));
+                    if fails || lost.contains(&from) {
+                        lost.push(to);
+                        continue;
+                    }
                     let held = self.cache.get(&from).cloned().unwrap_or_default();
                     assert!(length <= held.len(), "a fork of more than there is");
                     assert!(self.limits.can_truncate || length == held.len());
                     assert!(self.cache.get(&to).is_none_or(Vec::is_empty), "in use");
-                    if self
-                        .failing_forks
-                        .is_some_and(|n| self.forks.is_multiple_of(n))
-                    {
-                        self.scheduler.lost(to);
-                        all_done = false;
-                        continue;
-                    }
                     self.cache.insert(to, held[..length].to_vec());
                 }
                 CacheAction::Cut { sequence, length } => {
@@ -127,7 +126,10 @@ impl World {
                 }
             }
         }
-        all_done
+        for &sequence in &lost {
+            self.scheduler.lost(sequence);
+        }
+        lost.is_empty()
     }
 
     fn used(&self) -> usize {

@@ -19,7 +19,7 @@ impl Context {
         };
         self.remove(to, 0);
         let Some((first, last)) = self.positions(from) else {
-            return true;
+            return length == 0;
         };
         // No end means all, the only end that some memories take.
         let end = match i32::try_from(length) {
