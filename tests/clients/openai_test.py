@@ -6,15 +6,18 @@ asserted about how clever the answers are, only that the client understands all 
 """
 
 import json
+import math
 import os
 import socket
 import subprocess
 import threading
 import time
+import typing
 import urllib.error
 import urllib.request
 
 import openai
+import pydantic
 import pytest
 
 KEY = "a-token-for-this-test"
@@ -69,7 +72,14 @@ class Server:
                 time.sleep(0.02)
 
     def client(self, **options):
-        settings = {"api_key": "none", "max_retries": 0, "timeout": 120.0, **options}
+        settings = {
+            "api_key": "none",
+            "max_retries": 0,
+            "timeout": 120.0,
+            # Every answer and every chunk must have the client's own types.
+            "_strict_response_validation": True,
+            **options,
+        }
         return openai.OpenAI(base_url=self.url + "/v1", **settings)
 
     def stop(self):
@@ -238,6 +248,253 @@ def test_a_json_schema_is_kept(client, model):
     assert set(value) == {"city", "big"}
     assert isinstance(value["city"], str)
     assert isinstance(value["big"], bool)
+
+
+class Place(pydantic.BaseModel):
+    """What structured outputs are parsed into; small, so that every model comes to its end."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+    city: typing.Literal["Paris", "London"]
+    has_a_river: bool
+
+
+def test_structured_outputs_are_parsed(client, model):
+    parsed = client.chat.completions.parse(
+        model=model,
+        messages=[{"role": "user", "content": "Describe Paris as JSON."}],
+        response_format=Place,
+        temperature=0,
+        max_tokens=96,
+    )
+    assert parsed.choices[0].finish_reason == "stop"
+    assert isinstance(parsed.choices[0].message.parsed, Place)
+
+
+READ_WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "read_weather",
+        "description": "Reads the weather of a city.",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "enum": ["Paris", "London"]},
+                "celsius": {"type": "boolean"},
+            },
+            "required": ["city", "celsius"],
+            "additionalProperties": False,
+        },
+    },
+}
+READ_TIME = {
+    "type": "function",
+    "function": {
+        "name": "read_time",
+        "description": "Reads the clock.",
+        "parameters": {"type": "object", "properties": {}, "additionalProperties": False},
+    },
+}
+WEATHER = [{"role": "user", "content": "What is the weather in Paris?"}]
+
+
+def check_weather(arguments):
+    value = json.loads(arguments)
+    assert set(value) == {"city", "celsius"}
+    assert value["city"] in ("Paris", "London")
+    assert isinstance(value["celsius"], bool)
+
+
+@pytest.mark.parametrize(
+    "choice", ["required", {"type": "function", "function": {"name": "read_weather"}}]
+)
+def test_a_tool_that_must_be_called_is_called(client, model, choice):
+    answer = chat(
+        client,
+        model,
+        WEATHER,
+        tools=[READ_WEATHER],
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        max_tokens=128,
+    )
+    message = answer.choices[0].message
+    assert answer.choices[0].finish_reason == "tool_calls"
+    assert message.content is None
+    (call,) = message.tool_calls
+    assert call.type == "function"
+    assert call.function.name == "read_weather"
+    check_weather(call.function.arguments)
+
+    # The conversation goes on with the tool's result.
+    follow = WEATHER + [
+        {"role": "assistant", "tool_calls": [call.model_dump()]},
+        {"role": "tool", "tool_call_id": call.id, "content": "20 degrees, sunny"},
+    ]
+    after = chat(client, model, follow, tools=[READ_WEATHER], tool_choice="none")
+    assert after.choices[0].message.content
+    assert after.choices[0].message.tool_calls is None
+
+
+def test_tool_calls_stream_in_pieces(client, model):
+    stream = chat(
+        client,
+        model,
+        WEATHER,
+        tools=[READ_WEATHER, READ_TIME],
+        tool_choice={"type": "function", "function": {"name": "read_weather"}},
+        parallel_tool_calls=False,
+        max_tokens=128,
+        stream=True,
+    )
+    pieces = []
+    reason = None
+    for chunk in stream:
+        (choice,) = chunk.choices
+        pieces.extend(choice.delta.tool_calls or [])
+        reason = choice.finish_reason or reason
+    assert reason == "tool_calls"
+    first, *others = pieces
+    assert first.id and first.type == "function"
+    assert first.function.name == "read_weather"
+    assert all(piece.index == 0 for piece in pieces)
+    assert not any(piece.id or piece.function.name for piece in others)
+    check_weather("".join(piece.function.arguments for piece in pieces))
+
+
+def test_a_tool_that_does_not_exist_cannot_be_chosen(client, model):
+    choice = {"type": "function", "function": {"name": "read_minds"}}
+    with pytest.raises(openai.BadRequestError) as raised:
+        chat(client, model, WEATHER, tools=[READ_WEATHER], tool_choice=choice)
+    assert "read_minds" in raised.value.body["message"]
+    with pytest.raises(openai.BadRequestError):
+        chat(client, model, WEATHER, tool_choice="required", tools=[])
+
+
+def test_probabilities_come_whole_and_streamed(client, model):
+    whole = chat(client, model, logprobs=True, top_logprobs=3, max_tokens=8)
+    tokens = whole.choices[0].logprobs.content
+    text = bytes(byte for token in tokens for byte in token.bytes or [])
+    assert text.decode("utf-8", "replace") == whole.choices[0].message.content
+    for token in tokens:
+        assert token.logprob <= 0
+        assert len(token.top_logprobs) == 3
+        # At temperature 0 the likeliest token is the one that is taken.
+        assert token.top_logprobs[0].token == token.token
+    stream = chat(client, model, logprobs=True, max_tokens=8, stream=True)
+    streamed = [
+        token
+        for chunk in stream
+        for choice in chunk.choices
+        if choice.logprobs
+        for token in choice.logprobs.content
+    ]
+    assert [token.token for token in streamed] == [token.token for token in tokens]
+    with pytest.raises(openai.BadRequestError) as raised:
+        chat(client, model, logprobs=True, top_logprobs=21)
+    assert "top_logprobs" in raised.value.body["message"]
+
+
+def test_several_choices_stream_side_by_side(client, model):
+    whole = chat(client, model, n=3, seed=3, temperature=1.0, max_tokens=8)
+    assert [choice.index for choice in whole.choices] == [0, 1, 2]
+    texts = ["", "", ""]
+    stream = chat(
+        client,
+        model,
+        n=3,
+        seed=3,
+        temperature=1.0,
+        max_tokens=8,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    for chunk in stream:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert all(texts)
+    assert chunk.usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_images_are_refused_in_plain_words(client, model):
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+    ]
+    with pytest.raises(openai.BadRequestError) as raised:
+        chat(client, model, [{"role": "user", "content": parts}])
+    assert "text" in raised.value.body["message"]
+
+
+def complete(client, model, prompt, **options):
+    settings = {"temperature": 0, "max_tokens": 8, **options}
+    return client.completions.create(model=model, prompt=prompt, **settings)
+
+
+def test_completions_go_on_where_the_prompt_ends(server, client, model):
+    whole = complete(client, model, "The capital of France is")
+    assert whole.object == "text_completion"
+    text = whole.choices[0].text
+    assert text
+    assert whole.choices[0].finish_reason in ("stop", "length")
+    # The vendor's own chunks have a null where its types want a reason.
+    lenient = server.client(_strict_response_validation=False)
+    stream = list(
+        complete(
+            lenient,
+            model,
+            "The capital of France is",
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    assert "".join(choice.text for chunk in stream for choice in chunk.choices) == text
+    assert stream[-1].usage.completion_tokens == whole.usage.completion_tokens
+    echoed = complete(client, model, "The capital of France is", echo=True)
+    assert echoed.choices[0].text == "The capital of France is" + text
+
+
+def test_several_prompts_have_several_answers(client, model):
+    prompts = ["One, two,", "Monday, Tuesday,"]
+    answer = complete(client, model, prompts, n=2)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    texts = [choice.text for choice in answer.choices]
+    assert texts[0] == texts[1]
+    assert texts[2] == texts[3]
+    singles = [complete(client, model, prompt).usage.prompt_tokens for prompt in prompts]
+    assert answer.usage.prompt_tokens == sum(singles)
+
+
+def test_completions_have_the_older_probabilities(client, model):
+    answer = complete(client, model, "One, two,", logprobs=2, max_tokens=4)
+    logprobs = answer.choices[0].logprobs
+    assert len(logprobs.tokens) == len(logprobs.token_logprobs) == 4
+    assert logprobs.text_offset[0] == 0
+    assert all(token in top for token, top in zip(logprobs.tokens, logprobs.top_logprobs))
+    with pytest.raises(openai.BadRequestError):
+        complete(client, model, "x", logprobs=6)
+    with pytest.raises(openai.BadRequestError) as raised:
+        complete(client, model, "x", best_of=2)
+    assert "best_of" in raised.value.body["message"]
+
+
+def test_embeddings_or_a_plain_refusal(client, model):
+    """A generative model may have none; one that has them keeps the contract."""
+    try:
+        # The client asks for base64 by itself and reads it.
+        answer = client.embeddings.create(model=model, input=["the sea", "the ocean"])
+    except openai.BadRequestError as refused:
+        assert "embeddings" in refused.body["message"]
+        return
+    first, second = answer.data
+    assert (first.index, second.index) == (0, 1)
+    assert math.isclose(sum(x * x for x in first.embedding), 1.0, rel_tol=1e-3)
+    assert answer.usage.prompt_tokens > 0
+    floats = client.embeddings.create(model=model, input="the sea", encoding_format="float")
+    pairs = zip(floats.data[0].embedding, first.embedding)
+    assert all(math.isclose(a, b, abs_tol=1e-3) for a, b in pairs)
+    short = client.embeddings.create(model=model, input="the sea", dimensions=8)
+    assert len(short.data[0].embedding) == 8
 
 
 def test_text_of_any_script_goes_in_and_comes_out_whole(client, model):

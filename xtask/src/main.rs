@@ -35,7 +35,7 @@ enum Command {
     /// Check that documents and sources keep the project's own rules.
     Tidy,
     /// Measure the release binary beside a llama-server, in turn, as ratios.
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
 }
 
 fn main() -> ExitCode {

@@ -132,8 +132,9 @@ impl Session {
         self.engine.embedding().map(|(pooling, _)| pooling)
     }
 
-    /// A vector for each text, or a score for each pair where the model ranks. Texts of one call,
-    /// and of calls that come together, share steps.
+    /// A vector for each text, or a score for each pair where the model ranks: a pair is a prompt
+    /// of two parts, the query and the document, and what stands between them is the model's own
+    /// business. Texts of one call, and of calls that come together, share steps.
     pub async fn embed(&self, texts: Vec<Prompt>) -> Result<Embeddings, EmbedError> {
         let Some((_, limit)) = self.engine.embedding() else {
             return Err(EmbedError::Unsupported("embeddings"));

@@ -3,6 +3,9 @@
 //! The one way from the dialects to the engine: it finds the model, renders, checks, tokenises,
 //! submits, and then hands out events. It must not know any wire format.
 
+mod time_limit;
+mod waiting;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,16 +18,18 @@ use shimmy_chat::{
 };
 use shimmy_engine::{
     Constraint, Event, Finish, GenerateRequest, Generation, Prepared, Prompt, SamplingPatch,
-    TokenLogprobs, Usage,
+    SubmitError, TokenLogprobs, Usage,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{ApiError, ErrorKind};
+use crate::blocking;
+use crate::error::ApiError;
 use crate::fields::Params;
+use crate::gap::Gap;
+use crate::metrics::Watch;
 use crate::state::{AppState, KeepAlive, LoadedModel};
-
-/// Bytes of a body from which rendering and tokenising leave the async threads.
-const LONG_INPUT: usize = 16 << 10;
+use time_limit::TimeLimit;
+use waiting::Waiting;
 
 /// Longest name of a model that is looked up.
 const NAME_BYTES: usize = 512;
@@ -37,6 +42,11 @@ pub(crate) const DEFAULT_MODEL: &str = "default";
 pub(crate) enum Input {
     /// A prompt as it is, special tokens and all.
     Raw(Prompt),
+    /// Several of these; each gets as many answers as a single one would, its own before the
+    /// next one's.
+    Several(Vec<Prompt>),
+    /// A text with a gap to fill.
+    Gap(Gap),
     /// One user message where the model has a chat template, the text itself where it has none.
     Prompt {
         system: Option<String>,
@@ -69,6 +79,23 @@ impl Chat {
             thinking: Thinking::default(),
             kwargs: Map::new(),
         }
+    }
+
+    /// What an answer to this takes; `shape` is what the request wants its text to be.
+    pub(crate) fn plan(
+        &self,
+        model: &LoadedModel,
+        shape: Option<&Constraint>,
+    ) -> Result<ChatPlan, TemplateError> {
+        model.template.plan(&ChatRequest {
+            messages: &self.messages,
+            tools: &self.tools,
+            tool_choice: &self.tool_choice,
+            parallel_calls: self.parallel_calls,
+            thinking: &self.thinking,
+            shape,
+            kwargs: &self.kwargs,
+        })
     }
 }
 
@@ -138,6 +165,7 @@ pub(crate) struct Call {
 struct Choice {
     generation: Generation,
     parser: AnswerParser,
+    time_limit: Option<TimeLimit>,
     calls: usize,
     reasoning_tokens: u32,
     /// Of tokens that have not become a delta yet.
@@ -153,10 +181,15 @@ pub(crate) struct Answers {
     pub(crate) received: Instant,
     /// How long the request waited for its model.
     pub(crate) load: Duration,
-    /// `None` once it is complete.
+    /// `None` once it is complete, and before it is begun.
     choices: Vec<Option<Choice>>,
+    /// Those that are not begun, in order.
+    waiting: VecDeque<Waiting>,
+    /// How many may run at a time.
+    at_a_time: usize,
     /// What has happened and not been told yet: one event of the engine can be several.
     ready: VecDeque<Progress>,
+    watch: Watch,
     aborting: CancellationToken,
 }
 
@@ -220,31 +253,33 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
     } = ask;
     let default_max_tokens = state.config.default_max_tokens;
     // A grammar may be slow to compile however short it is.
-    let is_slow = bytes > LONG_INPUT || params.constraint.is_some();
+    let is_slow = blocking::is_long(bytes) || params.constraint.is_some();
     let prepare = {
         let model = Arc::clone(&model);
         move || prepare(&model, input, params, default_max_tokens)
     };
-    let prepared = if is_slow {
-        // Some milliseconds of pure computation, which would hold up every stream on this thread.
-        tokio::task::spawn_blocking(prepare)
-            .await
-            .map_err(|error| {
-                tracing::error!(%error, "preparing a request panicked");
-                ApiError::new(ErrorKind::Internal, "the request could not be prepared")
-            })??
-    } else {
-        prepare()?
-    };
-    let choices = submit(&model, &prepared, choices)?;
-    Ok(Answers {
+    let prepared = blocking::run(is_slow, prepare).await?;
+    let waiting = Waiting::list(prepared, choices);
+    let metrics = state.metrics.of_model(&model.name);
+    let mut answers = Answers {
+        watch: Watch::new(Arc::clone(&metrics), received, waiting.len()),
         model,
         received,
         load,
-        choices,
+        choices: std::iter::repeat_with(|| None)
+            .take(waiting.len())
+            .collect(),
+        waiting,
+        at_a_time: state.config.max_choices,
         ready: VecDeque::new(),
         aborting: state.aborting.clone(),
-    })
+    };
+    answers.begin_waiting().inspect_err(|error| {
+        if matches!(error, SubmitError::QueueFull { .. }) {
+            metrics.refused();
+        }
+    })?;
+    Ok(answers)
 }
 
 /// A sampling change for a running answer, checked as the request's own values were.
@@ -270,39 +305,34 @@ pub(crate) fn total_usage<'a>(finishes: impl IntoIterator<Item = &'a Finish>) ->
 }
 
 impl Input {
-    /// What an answer to this takes; `shape` is what the request wants its text to be.
+    /// What the answers to this take, prompt by prompt; `shape` is what the request wants their
+    /// text to be.
     fn plan(
         self,
         model: &LoadedModel,
         shape: Option<Constraint>,
-    ) -> Result<ChatPlan, TemplateError> {
-        let prompt = match self {
-            Input::Raw(prompt) => prompt,
-            Input::Prompt { system, text } => model.lone_prompt(system.as_deref(), &text)?,
-            Input::Chat(chat) => {
-                return model.template.plan(&ChatRequest {
-                    messages: &chat.messages,
-                    tools: &chat.tools,
-                    tool_choice: &chat.tool_choice,
-                    parallel_calls: chat.parallel_calls,
-                    thinking: &chat.thinking,
-                    shape: shape.as_ref(),
-                    kwargs: &chat.kwargs,
-                });
-            }
+    ) -> Result<Vec<ChatPlan>, ApiError> {
+        let prompts = match self {
+            Input::Raw(prompt) => vec![prompt],
+            Input::Several(prompts) => prompts,
+            Input::Gap(gap) => vec![gap.prompt(model)?],
+            Input::Prompt { system, text } => vec![model.lone_prompt(system.as_deref(), &text)?],
+            Input::Chat(chat) => return Ok(vec![chat.plan(model, shape.as_ref())?]),
         };
-        Ok(ChatPlan {
+        let plan = |prompt| ChatPlan {
             prompt,
-            constraint: shape,
+            constraint: shape.clone(),
             format: AnswerFormat::plain(),
-        })
+        };
+        Ok(prompts.into_iter().map(plan).collect())
     }
 }
 
-/// A request that is ready for the engine, and how its answer is read.
+/// A prompt that is ready for the engine, and how its answer is read.
 struct Ready {
     prepared: Prepared,
     format: AnswerFormat,
+    time_limit: Option<Duration>,
 }
 
 /// Pure computation: template, parameters, tokens.
@@ -311,7 +341,7 @@ fn prepare(
     input: Input,
     params: Params,
     default_max_tokens: Option<u32>,
-) -> Result<Ready, ApiError> {
+) -> Result<Vec<Ready>, ApiError> {
     let adapters = match &params.lora {
         Some(lora) => lora
             .iter()
@@ -319,45 +349,31 @@ fn prepare(
             .collect::<Result<_, _>>()?,
         None => model.default_adapters.clone(),
     };
-    let plan = input.plan(model, params.constraint)?;
-    let request = GenerateRequest {
+    let time_limit = params.time_limit;
+    let plans = input.plan(model, params.constraint)?;
+    let common = GenerateRequest {
         sampling: params.sampling.over(model)?,
-        prompt: plan.prompt,
         max_tokens: params.max_tokens.or(default_max_tokens),
         stop: params.stop,
         ignore_eos: params.ignore_eos,
         adapters,
-        constraint: plan.constraint,
         logprobs: params.logprobs,
         context: params.context,
         ..GenerateRequest::default()
     };
-    Ok(Ready {
-        prepared: model.session.prepare(request)?,
-        format: plan.format,
-    })
-}
-
-fn submit(
-    model: &LoadedModel,
-    ready: &Ready,
-    choices: usize,
-) -> Result<Vec<Option<Choice>>, ApiError> {
-    (0..choices as u64)
-        .map(|choice| {
-            let mut prepared = ready.prepared.clone();
-            // One seed for all choices would make them all the same.
-            let seed = &mut prepared.request.sampling.seed;
-            *seed = seed.map(|seed| seed.wrapping_add(choice));
-            Ok(Some(Choice {
-                generation: model.session.submit(prepared)?,
-                parser: ready.format.parser(),
-                calls: 0,
-                reasoning_tokens: 0,
-                logprobs: Vec::new(),
-            }))
+    let ready = |plan: ChatPlan| {
+        let request = GenerateRequest {
+            prompt: plan.prompt,
+            constraint: plan.constraint,
+            ..common.clone()
+        };
+        Ok(Ready {
+            prepared: model.session.prepare(request)?,
+            format: plan.format,
+            time_limit,
         })
-        .collect()
+    };
+    plans.into_iter().map(ready).collect()
 }
 
 impl Choice {
@@ -371,6 +387,11 @@ impl Choice {
                 tokens,
                 logprobs,
             } => {
+                if let Some(limit) = &mut self.time_limit
+                    && limit.is_over(&text, Instant::now())
+                {
+                    self.generation.stop();
+                }
                 self.parser.push(&text, &mut deltas);
                 self.logprobs.extend(logprobs);
                 // A token belongs to what it completed.
@@ -433,7 +454,7 @@ impl Answers {
                 () = aborting.cancelled() => return Some(self.fail(ApiError::shutting_down())),
                 next = next => next,
             };
-            self.note(index, event?);
+            self.note(index, event?, true);
         }
     }
 
@@ -450,13 +471,28 @@ impl Answers {
                     .find_map(|(index, choice)| {
                         Some((index, choice.as_mut()?.generation.try_next()?))
                     })?;
-            self.note(index, event);
+            self.note(index, event, false);
         }
     }
 
     /// Whether every choice has said its last word and it has been told.
     pub(crate) fn is_complete(&self) -> bool {
-        self.ready.is_empty() && self.choices.iter().all(Option::is_none)
+        self.ready.is_empty() && self.waiting.is_empty() && self.running() == 0
+    }
+
+    fn running(&self) -> usize {
+        self.choices.iter().flatten().count()
+    }
+
+    /// Submits choices that wait, as many as may run.
+    fn begin_waiting(&mut self) -> Result<(), SubmitError> {
+        while self.running() < self.at_a_time
+            && let Some(next) = self.waiting.front()
+        {
+            self.choices[next.index] = Some(next.begin(&self.model)?);
+            self.waiting.pop_front();
+        }
+        Ok(())
     }
 
     /// Ends every choice as it stands: each still says `Finished`, with `Cancelled`.
@@ -503,10 +539,16 @@ impl Answers {
             .ok_or_else(ApiError::shutting_down)
     }
 
-    fn note(&mut self, index: usize, event: Event) {
+    /// Every event of every answer passes here. `waited`: it was not there when it was asked for.
+    fn note(&mut self, index: usize, event: Event, waited: bool) {
         let Some(choice) = &mut self.choices[index] else {
             return;
         };
+        match &event {
+            Event::Text { tokens, .. } => self.watch.text(index, *tokens, waited),
+            Event::Finished(finish) => self.watch.finished(index, finish),
+            Event::Failed(error) => self.watch.failed(Some(error)),
+        }
         match choice.note(index, event, &mut self.ready) {
             None => {}
             Some(End::Finished(finish)) => {
@@ -521,6 +563,15 @@ impl Answers {
                     choice: index,
                     ending,
                 });
+                match self.begin_waiting() {
+                    // A full queue is no failure while an answer of ours will make room in it.
+                    Err(SubmitError::QueueFull { .. }) if self.running() > 0 => {}
+                    Err(error) => {
+                        let failed = self.fail(error.into());
+                        self.ready.push_back(failed);
+                    }
+                    Ok(()) => {}
+                }
             }
             Some(End::Failed(error)) => {
                 let failed = self.fail(error);
@@ -531,7 +582,9 @@ impl Answers {
 
     /// One failure ends all choices: no dialect can say "this one failed, the others go on".
     fn fail(&mut self, error: ApiError) -> Progress {
+        self.watch.failed(None);
         self.choices.clear();
+        self.waiting.clear();
         Progress::Failed(error)
     }
 }

@@ -1,7 +1,8 @@
 //! Who may ask: `Host`, then `Origin`, then the token, before any handler sees a request.
 //!
 //! Default-deny: the layer wraps every route and the fallbacks, and only [`OPEN`] paths, which
-//! tell nothing but that the server lives, go without a token. It must not know what routes do.
+//! tell nothing but that the server lives, and the files of the page that documents the API go
+//! without a token. It must not know what routes do.
 //!
 //! Of several credentials one decides: `Authorization` where it is present, else `x-api-key`. A
 //! wrong `Authorization` is not rescued by a right `x-api-key`, so that what a proxy adds in the
@@ -21,6 +22,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::config::{Secret, ServerConfig};
+use crate::docs;
 use crate::error::{ApiError, ErrorKind};
 use crate::state::AppState;
 
@@ -178,7 +180,8 @@ fn is_own_origin(origin: &str, host: Option<&str>) -> bool {
 
 /// The token, and whether there is still time for new work.
 fn admit(request: &Request, state: &AppState) -> Result<(), ApiError> {
-    if OPEN.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if OPEN.contains(&path) || docs::PATHS.contains(&path) {
         return Ok(());
     }
     if let Some(secret) = &state.config.api_key {

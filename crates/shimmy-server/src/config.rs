@@ -36,6 +36,11 @@ pub struct ServerConfig {
     pub default_max_tokens: Option<u32>,
     /// Answers that one request may ask for with `n`. Default: 8.
     pub max_choices: usize,
+    /// Prompts of one completion request; as many as `max_choices` of their answers are computed
+    /// at a time. Default: 256.
+    pub max_prompts: usize,
+    /// Texts of one request for embeddings or a ranking. Default: 2048.
+    pub max_texts: usize,
     /// Connections at a time; more wait in the system's backlog. Default: 2048.
     pub max_connections: usize,
     /// WebSockets at a time; more are refused with 503. Default: 1024.
@@ -68,6 +73,8 @@ impl Default for ServerConfig {
             max_json_depth: 100,
             default_max_tokens: None,
             max_choices: 8,
+            max_prompts: 256,
+            max_texts: 2048,
             max_connections: 2048,
             max_websockets: 1024,
             header_read_timeout: Duration::from_secs(10),

@@ -11,11 +11,11 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use shimmy_chat::TemplateError;
-use shimmy_engine::{GenerateError, InvalidParameter, SubmitError};
+use shimmy_engine::{EmbedError, GenerateError, InvalidParameter, SubmitError};
 
 use crate::public::{capped, without_folders};
 use crate::state::LoadError;
-use crate::{native, openai};
+use crate::{llamacpp, native, openai};
 
 /// Tells the official SDKs, which repeat every status from 500 up by themselves, not to.
 static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -122,6 +122,20 @@ impl ApiError {
         error
     }
 
+    /// The same complaint where the client knows the field by another name.
+    pub(crate) fn renamed(self, from: &str, to: &str) -> Self {
+        if self.param.as_deref() != Some(from) {
+            return self;
+        }
+        Self {
+            message: self
+                .message
+                .replacen(&format!("`{from}`"), &format!("`{to}`"), 1),
+            param: Some(to.to_owned()),
+            ..self
+        }
+    }
+
     /// The server is going away.
     pub(crate) fn shutting_down() -> Self {
         Self::new(ErrorKind::Unavailable, "the server is shutting down")
@@ -219,6 +233,16 @@ impl From<GenerateError> for ApiError {
     }
 }
 
+impl From<EmbedError> for ApiError {
+    fn from(error: EmbedError) -> Self {
+        match error {
+            EmbedError::Submit(error) => error.into(),
+            EmbedError::Generate(error) => error.into(),
+            EmbedError::Unsupported(_) => Self::new(ErrorKind::BadRequest, error.to_string()),
+        }
+    }
+}
+
 impl From<TemplateError> for ApiError {
     fn from(error: TemplateError) -> Self {
         let mut api = Self::new(ErrorKind::BadRequest, error.to_string());
@@ -261,6 +285,8 @@ pub(crate) fn render(path: &str, mut response: Response) -> Response {
     }
     let body = if path == "/v1" || path.starts_with("/v1/") {
         openai::error::body(&error)
+    } else if llamacpp::owns(path) {
+        llamacpp::error::body(&error)
     } else {
         native::error::body(&error)
     };

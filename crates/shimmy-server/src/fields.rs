@@ -4,32 +4,87 @@
 //! pass, but its errors no longer say which field is wrong.)
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
-use shimmy_engine::{AdapterId, AdapterScale, Constraint, SamplingParams, SamplingPatch};
+use shimmy_engine::{
+    AdapterId, AdapterScale, Constraint, SamplingParams, SamplingPatch, Specials, Token,
+};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::state::LoadedModel;
 
 /// How tokens are chosen, as far as a request says so. `null` counts as absent.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[schema(as = Sampling)]
 pub(crate) struct SamplingFields {
+    /// 0 always takes the likeliest token.
+    #[schema(minimum = 0, maximum = 100)]
     pub(crate) temperature: Option<f32>,
+    /// Only the likeliest so many.
+    ///
     /// 0 and the negative numbers that some clients send all mean "no limit".
     pub(crate) top_k: Option<i64>,
+    /// Only the likeliest that together have this probability.
+    #[schema(minimum = 0, maximum = 1)]
     pub(crate) top_p: Option<f32>,
+    /// Only those at least this many times as likely as the likeliest.
+    #[schema(minimum = 0, maximum = 1)]
     pub(crate) min_p: Option<f32>,
+    /// Locally typical sampling, by its probability mass; 1 takes all.
+    #[schema(minimum = 0, maximum = 1)]
     pub(crate) typical_p: Option<f32>,
+    /// Divides the logits of tokens seen lately; 1 does nothing.
+    #[schema(minimum = 0.01, maximum = 100)]
     pub(crate) repeat_penalty: Option<f32>,
+    /// How far back the penalties look; 0 not at all.
+    ///
     /// -1 looks back over the whole context.
     pub(crate) repeat_last_n: Option<i64>,
+    /// Taken once from the logit of every token seen.
+    #[schema(minimum = -100, maximum = 100)]
     pub(crate) presence_penalty: Option<f32>,
+    /// Taken from a token's logit as often as it was seen.
+    #[schema(minimum = -100, maximum = 100)]
     pub(crate) frequency_penalty: Option<f32>,
+    /// The same seed gives the same text.
+    ///
     /// Negative, as llama.cpp's own -1, draws one.
     pub(crate) seed: Option<i64>,
+    #[schema(value_type = Option<Object>)]
+    pub(crate) logit_bias: Option<Biases>,
+}
+
+/// What is added to single tokens' logits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected an object of token ids and numbers, or a list of pairs"
+)]
+pub(crate) enum Biases {
     /// By token id, as OpenAI writes it: a number in a string.
-    pub(crate) logit_bias: Option<BTreeMap<String, f32>>,
+    Ids(BTreeMap<String, Bias>),
+    /// Pairs, as llama-server's clients write them.
+    Pairs(Vec<(BiasedTokens, Bias)>),
+}
+
+/// One token by its id, or all those of a text.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum BiasedTokens {
+    Id(Token),
+    Text(String),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Bias {
+    Number(f32),
+    /// `false` forbids the token; `true` means nothing.
+    Allowed(bool),
 }
 
 impl SamplingFields {
@@ -53,7 +108,7 @@ impl SamplingFields {
             frequency_penalty: self.frequency_penalty.unwrap_or(base.frequency_penalty),
             seed: self.seed.map_or(base.seed, |seed| u64::try_from(seed).ok()),
             logit_bias: match &self.logit_bias {
-                Some(biases) => biases.iter().map(bias).collect::<Result<_, _>>()?,
+                Some(biases) => biases.resolve(model)?,
                 None => base.logit_bias.clone(),
             },
         })
@@ -89,18 +144,73 @@ pub(crate) fn max_tokens(field: &str, value: Option<i64>) -> Result<Option<u32>,
     }
 }
 
-fn bias((token, bias): (&String, &f32)) -> Result<(u32, f32), ApiError> {
-    let id = token.parse().map_err(|_| {
-        ApiError::field(
-            "logit_bias",
-            format_args!("has the key {token:?}, which is no token id"),
-        )
-    })?;
-    if !(-100.0..=100.0).contains(bias) {
-        let reason = format!("of token {id} must be between -100 and 100, got {bias}");
-        return Err(ApiError::field("logit_bias", reason));
+/// A whole number in `field` that must lie within bounds.
+pub(crate) fn bounded(
+    field: &str,
+    value: Option<i64>,
+    bounds: RangeInclusive<u32>,
+) -> Result<Option<u32>, ApiError> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    match u32::try_from(value) {
+        Ok(value) if bounds.contains(&value) => Ok(Some(value)),
+        _ => {
+            let (low, high) = bounds.into_inner();
+            let reason = format!("must be between {low} and {high}, got {value}");
+            Err(ApiError::field(field, reason))
+        }
     }
-    Ok((id, *bias))
+}
+
+impl Biases {
+    fn resolve(&self, model: &LoadedModel) -> Result<Vec<(Token, f32)>, ApiError> {
+        let mut resolved = Vec::new();
+        match self {
+            Biases::Ids(biases) => {
+                for (key, bias) in biases {
+                    let id = key.parse().map_err(|_| {
+                        let reason = format!("has the key {key:?}, which is no token id");
+                        ApiError::field("logit_bias", reason)
+                    })?;
+                    resolved.push((id, bias.value(key)?));
+                }
+            }
+            Biases::Pairs(pairs) => {
+                for (tokens, bias) in pairs {
+                    match tokens {
+                        BiasedTokens::Id(id) => resolved.push((*id, bias.value(id)?)),
+                        BiasedTokens::Text(text) => {
+                            let bias = bias.value(&format_args!("{text:?}"))?;
+                            let tokenizer = model.session.tokenizer();
+                            let tokens = tokenizer
+                                .tokenize(text, Specials::Literal)
+                                .map_err(|error| ApiError::field("logit_bias", error))?;
+                            resolved.extend(tokens.into_iter().map(|token| (token, bias)));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(resolved)
+    }
+}
+
+impl Bias {
+    fn value(self, of: &dyn std::fmt::Display) -> Result<f32, ApiError> {
+        match self {
+            Bias::Allowed(false) => Ok(f32::NEG_INFINITY),
+            Bias::Number(bias) if (-100.0..=100.0).contains(&bias) => Ok(bias),
+            Bias::Number(bias) => {
+                let reason = format!("of token {of} must be between -100 and 100, got {bias}");
+                Err(ApiError::field("logit_bias", reason))
+            }
+            Bias::Allowed(true) => {
+                let reason = format!("of token {of} must be a number, or false to forbid it");
+                Err(ApiError::field("logit_bias", reason))
+            }
+        }
+    }
 }
 
 /// Everything about an answer but what it answers to.
@@ -117,10 +227,12 @@ pub(crate) struct Params {
     pub(crate) logprobs: Option<u32>,
     /// See [`GenerateRequest::context`](shimmy_engine::GenerateRequest::context).
     pub(crate) context: Option<u32>,
+    /// How long an answer may take from its first text on, once it holds a line break.
+    pub(crate) time_limit: Option<Duration>,
 }
 
 /// One text or several: `stop`, among others.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string or a list of strings")]
 pub(crate) enum OneOrMany {
     One(String),
@@ -139,13 +251,17 @@ impl OneOrMany {
 }
 
 /// An adapter and its scale, as llama-server's clients send it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[schema(as = Adapter)]
 pub(crate) struct LoraField {
     id: AdapterKey,
+    /// 1.0, which is the default, applies it as trained.
+    #[schema(minimum = -100, maximum = 100)]
     scale: Option<f32>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// Its number in the order of loading, or its name.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected an adapter's number or its name")]
 enum AdapterKey {
     Index(u32),

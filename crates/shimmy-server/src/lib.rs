@@ -7,25 +7,40 @@
 mod accept;
 mod answer;
 mod auth;
+mod blocking;
 mod config;
+mod docs;
 mod error;
+mod failures;
 mod fields;
+mod gap;
+mod ignored;
 mod limits;
+mod llamacpp;
 mod messages;
+mod metrics;
 mod native;
 mod ollama;
 mod openai;
+mod openapi;
 mod pace;
+mod prompts;
 mod public;
+mod query;
 mod report;
 mod routes;
+mod samplers;
 mod sse;
 mod state;
+mod table;
 mod tools;
+mod vectors;
 mod ws;
 
 pub use accept::{BindError, Server};
 pub use config::{InvalidSecret, Secret, ServerConfig};
+pub use metrics::ModelEvents;
+pub use openapi::document;
 pub use state::{
     AdapterInfo, AppState, EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelInfo,
     ModelStatus, Resident,

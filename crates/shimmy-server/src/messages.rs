@@ -1,13 +1,14 @@
 //! Messages in OpenAI's shape, which the native dialect shares, and what they mean to a template.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shimmy_chat::Message;
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 
 /// Whose message it is: a closed set, so that a misspelt role is an error and not a new speaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Role {
     Developer,
@@ -31,27 +32,34 @@ impl Role {
 }
 
 /// One message of a request. `null` counts as absent.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[schema(as = Message)]
 pub(crate) struct WireMessage {
     role: Role,
+    /// Required, except of an assistant that only called tools.
     content: Option<Content>,
     name: Option<String>,
     tool_calls: Option<Vec<Value>>,
+    /// What was there before `tool_calls`: a single function.
+    function_call: Option<Value>,
+    /// Which call a tool answers to.
     tool_call_id: Option<String>,
     reasoning_content: Option<String>,
     refusal: Option<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string or a list of content parts")]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
 }
 
-/// Loose, so that what is wrong with a part can be said with its place.
-#[derive(Debug, Clone, Deserialize)]
+/// A part of a message. Loose, so that what is wrong with a part can be said with its place.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[schema(as = ContentPart)]
 struct Part {
+    /// `text`, `input_text`, `output_text` or `refusal`.
     #[serde(rename = "type")]
     kind: String,
     text: Option<String>,
@@ -70,27 +78,65 @@ pub(crate) fn messages(wire: Vec<WireMessage>) -> Result<Vec<Message>, ApiError>
 }
 
 fn message(index: usize, wire: WireMessage) -> Result<Message, ApiError> {
-    let tool_calls = wire.tool_calls.filter(|calls| !calls.is_empty());
+    let at = format!("messages[{index}]");
+    let calls = wire.tool_calls.unwrap_or_default().into_iter().enumerate();
+    let mut tool_calls = calls
+        .map(|(call, wire)| tool_call(&format!("{at}.tool_calls[{call}]"), &wire))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(function) = wire.function_call.filter(|_| tool_calls.is_empty()) {
+        let function = called(&format!("{at}.function_call"), &function)?;
+        tool_calls.push(json!({ "type": "function", "function": function }));
+    }
     let content = match wire.content {
         Some(Content::Text(text)) => text,
         Some(Content::Parts(parts)) => join(index, parts)?,
         // An assistant that only called tools, or refused, has said nothing.
         None if wire.role == Role::Assistant => wire.refusal.unwrap_or_default(),
         None => {
-            return Err(ApiError::field(
-                format!("messages[{index}].content"),
-                "is required",
-            ));
+            return Err(ApiError::field(format!("{at}.content"), "is required"));
         }
     };
     Ok(Message {
         role: wire.role.as_str().to_owned(),
         content,
         name: wire.name,
-        tool_calls: tool_calls.map(Value::Array),
+        tool_calls: (!tool_calls.is_empty()).then_some(Value::Array(tool_calls)),
         tool_call_id: wire.tool_call_id.map(Value::String),
         reasoning_content: wire.reasoning_content.map(Value::String),
     })
+}
+
+/// A call of an earlier answer, in the one shape that templates are given.
+fn tool_call(at: &str, wire: &Value) -> Result<Value, ApiError> {
+    if let Some(kind) = wire["type"].as_str().filter(|kind| *kind != "function") {
+        let reason = format!("is {kind:?}, but only functions can be called");
+        return Err(ApiError::field(format!("{at}.type"), reason));
+    }
+    let function = called(&format!("{at}.function"), &wire["function"])?;
+    match &wire["id"] {
+        Value::Null => Ok(json!({ "type": "function", "function": function })),
+        id @ Value::String(_) => Ok(json!({ "id": id, "type": "function", "function": function })),
+        _ => Err(ApiError::field(format!("{at}.id"), "must be a text")),
+    }
+}
+
+/// A function and its arguments: the text of a JSON object.
+fn called(at: &str, wire: &Value) -> Result<Value, ApiError> {
+    let Some(name) = wire["name"].as_str() else {
+        return Err(ApiError::field(format!("{at}.name"), "is required"));
+    };
+    let arguments = match &wire["arguments"] {
+        // What some clients send for a function without any.
+        Value::Null => "{}".to_owned(),
+        Value::String(text) if text.is_empty() => "{}".to_owned(),
+        Value::String(text) => text.clone(),
+        object @ Value::Object(_) => object.to_string(),
+        _ => {
+            let reason = "must be the text of a JSON object";
+            return Err(ApiError::field(format!("{at}.arguments"), reason));
+        }
+    };
+    Ok(json!({ "name": name, "arguments": arguments }))
 }
 
 /// The text parts, one after the other. Anything else would silently change the question.

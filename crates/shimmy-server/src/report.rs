@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 use shimmy_engine::{Finish, Usage};
+use utoipa::ToSchema;
 
 /// Tokens in OpenAI's words.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub(crate) struct TokenCounts {
     pub(crate) prompt_tokens: u32,
     pub(crate) completion_tokens: u32,
@@ -29,7 +30,7 @@ impl From<Usage> for TokenCounts {
 }
 
 /// Where the time went, in llama-server's words.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub(crate) struct LlamaTimings {
     cache_n: u32,
     prompt_n: u32,
@@ -81,7 +82,7 @@ fn rate(tokens: u32, time: Duration) -> (f64, f64, f64) {
 }
 
 /// Counts and nanoseconds, in Ollama's words.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub(crate) struct OllamaCounts {
     total_duration: u64,
     load_duration: u64,

@@ -5,43 +5,72 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use futures_util::FutureExt;
 
 use crate::auth::{Guard, guard};
 use crate::error::{ApiError, ErrorKind, render};
 use crate::state::AppState;
-use crate::{native, openai};
+use crate::table::table;
+use crate::{docs, llamacpp, native, openai, openapi};
 
-/// The table.
+// The paths may have wildcards (`{*rest}`) where the documented ones have plain parameters: names of
+// models hold slashes, which OpenAPI cannot say.
+table! {
+    // Open to everyone: see `auth`.
+    get  "/health"                => native::health::health;
+    get  "/health/live"           => native::health::live;
+    get  "/health/ready"          => native::health::ready;
+    get  "/docs"                  => docs::page;
+    get  "/docs/{file}"           => docs::asset;
+
+    // Native, and Ollama's where the paths are the same.
+    post "/api/generate"          => native::generate::generate;
+    get  "/ws/generate"           => native::ws::generate;
+    get  "/api/models"            => native::models::list;
+    post "/api/models/discover"   => native::models::discover;
+    get  "/api/models/{*path}"    => native::models::status;
+    post "/api/models/{*path}"    => native::models::change as (native::models::load, native::models::unload);
+    get  "/diag"                  => native::diag::diag;
+    get  "/metrics"               => native::metrics::metrics;
+    get  "/openapi.json"          => openapi::openapi;
+
+    // OpenAI.
+    post "/v1/chat/completions"   => openai::chat::completions;
+    post "/v1/completions"        => openai::completions::completions;
+    post "/v1/embeddings"         => openai::embeddings::embeddings;
+    post "/v1/rerank"             => openai::rerank::rerank;
+    post "/v1/reranking"          => openai::rerank::rerank like "/v1/rerank";
+    get  "/v1/models"             => openai::models::list;
+    get  "/v1/models/{*id}"       => openai::models::one;
+
+    // llama-server.
+    post "/apply-template"        => llamacpp::template::apply;
+    post "/completion"            => llamacpp::completion::completion;
+    post "/completions"           => llamacpp::completion::completion like "/completion";
+    post "/detokenize"            => llamacpp::tokens::detokenize;
+    post "/embedding"             => llamacpp::embedding::embedding;
+    post "/embeddings"            => llamacpp::embedding::embedding like "/embedding";
+    post "/infill"                => llamacpp::completion::infill;
+    get  "/props"                 => llamacpp::props::props;
+    post "/rerank"               => llamacpp::rerank::rerank;
+    post "/reranking"            => llamacpp::rerank::rerank like "/rerank";
+    get  "/slots"                 => llamacpp::props::slots;
+    post "/tokenize"              => llamacpp::tokens::tokenize;
+    get  "/v1/health"            => native::health::v1;
+}
+
+/// The table with what happens around every route.
 pub(crate) fn router(entrance: Guard) -> Router {
     let state = Arc::clone(&entrance.state);
-    Router::new()
-        // Open to everyone: see `auth`.
-        .route("/health", get(native::health::health))
-        .route("/health/live", get(native::health::live))
-        .route("/health/ready", get(native::health::ready))
-        // Native, and Ollama's where the paths are the same.
-        .route("/api/generate", post(native::generate::generate))
-        .route("/ws/generate", get(native::ws::generate))
-        .route("/api/models", get(native::models::list))
-        .route("/api/models/discover", post(native::models::discover))
-        .route(
-            "/api/models/{*path}",
-            get(native::models::status).post(native::models::change),
-        )
-        .route("/diag", get(native::diag::diag))
-        // OpenAI.
-        .route("/v1/chat/completions", post(openai::chat::completions))
-        .route("/v1/models", get(openai::models::list))
-        .route("/v1/models/{*id}", get(openai::models::one))
+    routes()
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(entrance, guard))
@@ -67,8 +96,10 @@ async fn method_not_allowed(method: Method) -> Response {
     ApiError::new(ErrorKind::MethodNotAllowed, message).into_response()
 }
 
-/// The outermost layer: errors get their bodies, panics become errors.
+/// The outermost layer: errors get their bodies, panics become errors, and all are counted.
 async fn edge(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+    let received = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
@@ -83,5 +114,5 @@ async fn edge(State(state): State<Arc<AppState>>, request: Request, next: Next) 
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     tracing::debug!(%method, path = ?path, status = response.status().as_u16(), "answered");
-    response
+    state.metrics.answered(route.as_ref(), received, response)
 }

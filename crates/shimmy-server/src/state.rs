@@ -3,7 +3,6 @@
 //! It owns the seam to whatever knows models ([`Loader`]); it must not know where models come
 //! from, which backend computes them, or any dialect.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,8 +15,10 @@ use shimmy_engine::{AdapterId, AdapterScale, EngineStatus, Prompt, SamplingParam
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use utoipa::ToSchema;
 
 use crate::config::ServerConfig;
+use crate::metrics::{Metrics, ModelEvents};
 
 /// A model that is ready to answer.
 pub struct LoadedModel {
@@ -83,7 +84,7 @@ pub struct AdapterInfo {
 }
 
 /// What is known of a model before it is loaded, as `/api/models` shows it.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct ModelInfo {
     /// The name requests use.
     pub name: String,
@@ -100,6 +101,7 @@ pub struct ModelInfo {
     /// Which of the known places it was found in.
     pub source: String,
     /// When its file was last changed.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub modified: Option<jiff::Timestamp>,
     /// Whether it is in memory now.
     pub loaded: bool,
@@ -110,7 +112,7 @@ pub struct ModelInfo {
 }
 
 /// How one model is doing, as `/api/models/{name}/status` shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ModelStatus {
     /// What is known of the file.
     #[serde(flatten)]
@@ -120,7 +122,7 @@ pub struct ModelStatus {
 }
 
 /// A running engine in numbers.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct EngineReport {
     /// Whether it takes requests.
     pub alive: bool,
@@ -158,6 +160,24 @@ impl EngineReport {
             kv_cells: cells,
             context: engine.context(),
             load_ms: u64::try_from(model.load_time.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// How many models there are.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub(crate) struct ModelCounts {
+    /// Those that were found.
+    pub(crate) total: usize,
+    /// Those of them in memory.
+    pub(crate) loaded: usize,
+}
+
+impl ModelCounts {
+    pub(crate) fn of(models: &[ModelInfo]) -> Self {
+        Self {
+            total: models.len(),
+            loaded: models.iter().filter(|model| model.loaded).count(),
         }
     }
 }
@@ -259,6 +279,9 @@ pub trait Loader: Send + Sync {
     /// How a model is doing. `default` is the default one.
     fn status(&self, name: &str) -> Result<ModelStatus, LoadError>;
 
+    /// What has happened to models since the start, for `/metrics`.
+    fn events(&self) -> &ModelEvents;
+
     /// Facts about the machine and the build for `/diag`: an object. Never secrets or paths.
     fn diagnostics(&self) -> serde_json::Value;
 }
@@ -267,6 +290,7 @@ pub trait Loader: Send + Sync {
 pub struct AppState {
     pub(crate) loader: Arc<dyn Loader>,
     pub(crate) config: ServerConfig,
+    pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     /// Cancelled when shutdown begins: readiness turns 503 and no new work is taken.
     pub(crate) draining: CancellationToken,
@@ -290,6 +314,7 @@ impl AppState {
     /// The state of a server that starts now.
     pub fn new(loader: Arc<dyn Loader>, config: ServerConfig) -> Self {
         Self {
+            metrics: Metrics::new(&loader),
             loader,
             websockets: Arc::new(Semaphore::new(config.max_websockets)),
             config,
@@ -306,9 +331,7 @@ impl AppState {
     }
 
     /// How many models there are, and how many of them are loaded.
-    pub(crate) fn model_counts(&self) -> BTreeMap<&'static str, usize> {
-        let models = self.loader.list();
-        let loaded = models.iter().filter(|model| model.loaded).count();
-        BTreeMap::from([("total", models.len()), ("loaded", loaded)])
+    pub(crate) fn model_counts(&self) -> ModelCounts {
+        ModelCounts::of(&self.loader.list())
     }
 }

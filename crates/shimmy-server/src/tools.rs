@@ -35,10 +35,30 @@ pub(crate) fn tool(function: &Value, at: &str) -> Result<Tool, ApiError> {
             return Err(ApiError::field(format!("{at}.parameters"), reason));
         }
     };
+    let description = match &function["description"] {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        _ => {
+            return Err(ApiError::field(
+                format!("{at}.description"),
+                "must be a text",
+            ));
+        }
+    };
+    let strict = match &function["strict"] {
+        Value::Null => false,
+        Value::Bool(strict) => *strict,
+        _ => {
+            return Err(ApiError::field(
+                format!("{at}.strict"),
+                "must be true or false",
+            ));
+        }
+    };
     Ok(Tool {
         name: name.to_owned(),
-        description: function["description"].as_str().map(str::to_owned),
+        description,
         parameters,
-        strict: function["strict"].as_bool().unwrap_or(false),
+        strict,
     })
 }

@@ -17,7 +17,8 @@ use serde_json::json;
 use shimmy_engine::EngineConfig;
 use shimmy_models::{RootSettings, Roots};
 use shimmy_server::{
-    EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus, Resident,
+    EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelEvents, ModelInfo, ModelStatus,
+    Resident,
 };
 
 use self::catalog::Catalog;
@@ -175,6 +176,10 @@ impl Loader for LocalLoader {
             },
             engine: loaded.as_deref().map(EngineReport::of),
         })
+    }
+
+    fn events(&self) -> &ModelEvents {
+        self.residents.events()
     }
 
     fn diagnostics(&self) -> serde_json::Value {

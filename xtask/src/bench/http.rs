@@ -1,233 +1,252 @@
-//! A small HTTP/1.1 client over one `TcpStream` a request, so that what is measured is the server
-//! and not a client library: requests with a JSON body, bodies by length, in chunks or to the end.
+//! Reading one HTTP/1.1 response from bytes as they arrive: the status, and the body without its
+//! framing. Pure: it knows neither sockets nor what the body says.
 //!
-//! Source: RFC 9112 (message format, chunked coding) and the HTML standard's event streams.
+//! Source: RFC 9112 (message format, chunked coding).
 
-use std::io::{self, BufRead, BufReader, Read, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::str;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// Longer than any answer that is measured; a server that hangs must not hang the run.
-const READ_LIMIT: Duration = Duration::from_secs(180);
+/// Longer than any line of a head or of a chunk's framing; what is longer is not HTTP.
+const LINE_LIMIT: usize = 16 * 1024;
 
-/// An answer whose body is still to be read.
+/// A response that is being read.
 #[derive(Debug)]
-pub(super) struct Response<R> {
-    pub(super) status: u16,
-    pub(super) body: Body<R>,
+pub(super) struct Decoder {
+    status: Option<u16>,
+    next: Next,
+    /// The part of a line that has come so far.
+    line: Vec<u8>,
+    framing: Framing,
 }
 
-/// Sends one request; `body` is JSON, and no body makes it a GET.
-pub(super) fn request(
-    address: SocketAddr,
-    path: &str,
-    body: Option<&str>,
-) -> Result<Response<BufReader<TcpStream>>> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(READ_LIMIT))?;
-    let method = if body.is_some() { "POST" } else { "GET" };
-    let body = body.unwrap_or_default();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + body).as_bytes())?;
-    Response::read(BufReader::new(stream))
+/// How the headers say that the body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    ToEnd,
+    Length(u64),
+    Chunked,
 }
 
-impl<R: BufRead> Response<R> {
-    /// Reads the status line and the headers.
-    fn read(mut reader: R) -> Result<Self> {
-        let line = read_line(&mut reader)?;
-        let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.with_context(|| format!("no HTTP status line: {line:?}"))?;
-        let mut left = Left::ToEnd;
-        loop {
-            let line = read_line(&mut reader)?;
-            if line.is_empty() {
-                break;
-            }
-            let Some((name, value)) = line.split_once(':') else {
-                bail!("no header: {line:?}")
-            };
-            let value = value.trim();
-            if name.eq_ignore_ascii_case("transfer-encoding") {
-                ensure!(
-                    value.eq_ignore_ascii_case("chunked"),
-                    "transfer encoding {value:?}"
-                );
-                left = Left::Chunk(0);
-            } else if name.eq_ignore_ascii_case("content-length") && left == Left::ToEnd {
-                left = Left::Bytes(value.parse().context("content-length")?);
+/// What the next bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    StatusLine,
+    Header,
+    /// Content of a known length.
+    Bytes(u64),
+    BytesToEnd,
+    ChunkSize,
+    Chunk(u64),
+    ChunkEnd,
+    Trailer,
+    Nothing,
+}
+
+impl Decoder {
+    pub(super) fn new() -> Self {
+        Self {
+            status: None,
+            next: Next::StatusLine,
+            line: Vec::new(),
+            framing: Framing::ToEnd,
+        }
+    }
+
+    /// Known as soon as the first line has come.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    /// Whether the body has come to its end.
+    pub(super) fn is_complete(&self) -> bool {
+        self.next == Next::Nothing
+    }
+
+    /// Takes the bytes that arrived and appends what is content to `body`.
+    pub(super) fn feed(&mut self, mut bytes: &[u8], body: &mut Vec<u8>) -> Result<()> {
+        while !bytes.is_empty() {
+            match self.next {
+                Next::Nothing => return Ok(()),
+                Next::BytesToEnd => {
+                    body.extend_from_slice(bytes);
+                    return Ok(());
+                }
+                Next::Bytes(left) => {
+                    let left = take(&mut bytes, left, body);
+                    self.next = if left == 0 {
+                        Next::Nothing
+                    } else {
+                        Next::Bytes(left)
+                    };
+                }
+                Next::Chunk(left) => {
+                    let left = take(&mut bytes, left, body);
+                    self.next = if left == 0 {
+                        Next::ChunkEnd
+                    } else {
+                        Next::Chunk(left)
+                    };
+                }
+                _ => {
+                    if let Some(line) = self.take_line(&mut bytes)? {
+                        self.next = self.after_line(&line)?;
+                    }
+                }
             }
         }
-        Ok(Self {
-            status,
-            body: Body {
-                reader,
-                left,
-                is_first: true,
+        Ok(())
+    }
+
+    /// The connection has ended: an error, unless that is where the body ends.
+    pub(super) fn end(&self) -> Result<()> {
+        ensure!(
+            matches!(self.next, Next::Nothing | Next::BytesToEnd),
+            "the connection ended inside an answer"
+        );
+        Ok(())
+    }
+
+    fn take_line(&mut self, bytes: &mut &[u8]) -> Result<Option<String>> {
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        let (part, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
+        *bytes = rest;
+        self.line.extend_from_slice(part);
+        ensure!(
+            self.line.len() <= LINE_LIMIT,
+            "a line of more than {LINE_LIMIT} bytes"
+        );
+        if end.is_none() {
+            return Ok(None);
+        }
+        let line = str::from_utf8(&self.line).context("a line that is not UTF-8")?;
+        let line = line.trim_end_matches(['\r', '\n']).to_owned();
+        self.line.clear();
+        Ok(Some(line))
+    }
+
+    fn after_line(&mut self, line: &str) -> Result<Next> {
+        Ok(match self.next {
+            Next::StatusLine => {
+                let status = line
+                    .strip_prefix("HTTP/1.")
+                    .and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+                self.status = Some(status.with_context(|| format!("no status line: {line:?}"))?);
+                Next::Header
+            }
+            Next::Header if line.is_empty() => match self.framing {
+                Framing::ToEnd => Next::BytesToEnd,
+                Framing::Length(0) => Next::Nothing,
+                Framing::Length(length) => Next::Bytes(length),
+                Framing::Chunked => Next::ChunkSize,
             },
+            Next::Header => {
+                self.header(line)?;
+                Next::Header
+            }
+            Next::ChunkSize => {
+                let digits = line.split(';').next().unwrap_or_default().trim();
+                let size = u64::from_str_radix(digits, 16)
+                    .with_context(|| format!("no chunk size: {line:?}"))?;
+                if size == 0 {
+                    Next::Trailer
+                } else {
+                    Next::Chunk(size)
+                }
+            }
+            Next::ChunkEnd => {
+                ensure!(line.is_empty(), "a chunk longer than its size: {line:?}");
+                Next::ChunkSize
+            }
+            Next::Trailer if line.is_empty() => Next::Nothing,
+            other => other,
         })
     }
 
-    /// The whole body.
-    pub(super) fn text(mut self) -> Result<String> {
-        let mut text = String::new();
-        self.body.read_to_string(&mut text)?;
-        Ok(text)
-    }
-
-    /// The data of each server-sent event, as it arrives.
-    pub(super) fn events(self) -> impl Iterator<Item = io::Result<String>> {
-        Events {
-            reader: BufReader::with_capacity(1024, self.body),
-        }
-    }
-}
-
-fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
-    let mut line = String::new();
-    if reader.read_line(&mut line)? == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    line.truncate(line.trim_end_matches(['\r', '\n']).len());
-    Ok(line)
-}
-
-/// How much of a body is still to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Bytes(u64),
-    /// Of the current chunk.
-    Chunk(u64),
-    ToEnd,
-}
-
-/// A body without its framing.
-#[derive(Debug)]
-pub(super) struct Body<R> {
-    reader: R,
-    left: Left,
-    is_first: bool,
-}
-
-impl<R: BufRead> Read for Body<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == Left::Chunk(0) {
-            self.next_chunk()?;
-        }
-        let most = match self.left {
-            Left::Bytes(left) | Left::Chunk(left) => buffer.len().min(left as usize),
-            Left::ToEnd => buffer.len(),
+    fn header(&mut self, line: &str) -> Result<()> {
+        let Some((name, value)) = line.split_once(':') else {
+            bail!("no header: {line:?}")
         };
-        let count = self.reader.read(&mut buffer[..most])?;
-        if let Left::Bytes(left) | Left::Chunk(left) = &mut self.left {
-            if count == 0 && most > 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            *left -= count as u64;
+        let value = value.trim();
+        if name.eq_ignore_ascii_case("transfer-encoding") {
+            ensure!(
+                value.eq_ignore_ascii_case("chunked"),
+                "transfer encoding {value:?}"
+            );
+            self.framing = Framing::Chunked;
+        } else if name.eq_ignore_ascii_case("content-length") && self.framing == Framing::ToEnd {
+            self.framing = Framing::Length(value.parse().context("content-length")?);
         }
-        Ok(count)
-    }
-}
-
-impl<R: BufRead> Body<R> {
-    /// Reads a chunk's size line; after the last chunk nothing is left.
-    fn next_chunk(&mut self) -> io::Result<()> {
-        if !self.is_first {
-            // The line end that closes the chunk before.
-            read_line(&mut self.reader)?;
-        }
-        self.is_first = false;
-        let line = read_line(&mut self.reader)?;
-        let digits = line.split(';').next().unwrap_or_default().trim();
-        let size = u64::from_str_radix(digits, 16)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("chunk {line:?}")))?;
-        self.left = if size == 0 {
-            Left::Bytes(0)
-        } else {
-            Left::Chunk(size)
-        };
         Ok(())
     }
 }
 
-struct Events<R> {
-    reader: R,
-}
-
-impl<R: BufRead> Iterator for Events<R> {
-    type Item = io::Result<String>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut data: Option<String> = None;
-        loop {
-            let line = match read_line(&mut self.reader) {
-                Ok(line) => line,
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return None,
-                Err(error) => return Some(Err(error)),
-            };
-            if let Some(value) = line.strip_prefix("data:") {
-                let value = value.strip_prefix(' ').unwrap_or(value);
-                match &mut data {
-                    Some(data) => *data = format!("{data}\n{value}"),
-                    None => data = Some(value.to_owned()),
-                }
-            } else if line.is_empty() && data.is_some() {
-                return data.map(Ok);
-            }
-        }
-    }
+/// Moves at most `left` bytes into the body; how many are still to come.
+fn take(bytes: &mut &[u8], left: u64, body: &mut Vec<u8>) -> u64 {
+    let count = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+    let (part, rest) = bytes.split_at(count);
+    body.extend_from_slice(part);
+    *bytes = rest;
+    left - count as u64
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn response(text: &str) -> Response<&[u8]> {
-        Response::read(text.as_bytes()).expect("a whole head")
+    /// Reads a response that comes in these pieces and then ends.
+    fn read(pieces: &[&[u8]]) -> Result<(u16, String)> {
+        let mut decoder = Decoder::new();
+        let mut body = Vec::new();
+        for piece in pieces {
+            decoder.feed(piece, &mut body)?;
+        }
+        decoder.end()?;
+        Ok((
+            decoder.status().context("a status")?,
+            String::from_utf8(body)?,
+        ))
     }
 
     #[test]
     fn a_body_ends_at_its_length() {
-        let answer = response("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokAND MORE");
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.text().expect("a body"), "ok");
+        let answer = read(&[b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokAND MORE"]);
+        assert_eq!(answer.expect("a response"), (200, "ok".to_owned()));
     }
 
     #[test]
-    fn chunks_are_joined() {
-        let answer = response(
-            "HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x\r\n0123456789\r\n0\r\n\r\n",
-        );
-        assert_eq!(answer.status, 503);
-        assert_eq!(answer.text().expect("a body"), "abc0123456789");
+    fn a_body_without_a_length_ends_with_the_connection() {
+        let answer = read(&[b"HTTP/1.0 404 No\r\n\r\nnot ", b"here"]);
+        assert_eq!(answer.expect("a response"), (404, "not here".to_owned()));
     }
 
-    #[test]
-    fn a_body_that_breaks_off_is_an_error() {
-        for text in [
-            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabc",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
-        ] {
-            assert!(response(text).text().is_err(), "{text:?}");
+    const CHUNKED: &[u8] = b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n\
+        3\r\nabc\r\nA;x\r\n0123456789\r\n0\r\nx-trailer: 1\r\n\r\n";
+
+    proptest! {
+        #[test]
+        fn pieces_of_any_size_make_the_same_answer(size in 1..CHUNKED.len()) {
+            let pieces: Vec<&[u8]> = CHUNKED.chunks(size).collect();
+            let answer = read(&pieces).expect("a response");
+            prop_assert_eq!(answer, (503, "abc0123456789".to_owned()));
         }
     }
 
     #[test]
-    fn events_are_told_apart_across_chunks() {
-        let answer = response(
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
-             9\r\ndata: one\r\n12\r\n\n\n: ping\n\ndata: tw\r\n\
-             14\r\no\ndata: lines\n\nevent\r\nE\r\n: x\ndata:[DO]\n\r\n1\r\n\n\r\n0\r\n\r\n",
-        );
-        let events: Vec<String> = answer.events().map(|event| event.expect("data")).collect();
-        assert_eq!(events, ["one", "two\nlines", "[DO]"]);
+    fn an_answer_that_breaks_off_or_breaks_the_rules_is_an_error() {
+        for text in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-",
+            "SSH-2.0-x\r\n\r\n",
+        ] {
+            assert!(read(&[text.as_bytes()]).is_err(), "{text:?}");
+        }
     }
 }

@@ -3,182 +3,188 @@
 //!
 //! Targets are shown, not enforced: a shared machine is no judge.
 
+mod args;
+mod client;
 mod http;
-mod measure;
-mod report;
+mod machine;
+mod proc;
+mod prompts;
+mod results;
+mod rounds;
 mod server;
+mod side;
+mod signals;
+mod sse;
+mod stage;
+mod stats;
+mod svg;
+mod table;
+mod workloads;
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fmt::Write as _;
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use tokio::runtime::Builder;
 
-use self::report::Figures;
-use self::server::Server;
+pub(crate) use self::args::Args;
+use self::args::QUOTABLE_ROUNDS;
+use self::machine::Machine;
+use self::results::Results;
+use self::side::{Setting, Side};
+use self::stage::Place;
+use self::workloads::{Figure, MEMORY, Workload};
 use crate::workspace::Workspace;
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The model that both sides load.
-    #[arg(long, value_name = "GGUF", env = "SHIMMY_TEST_MODEL")]
-    model: PathBuf,
-    /// Our binary [default: the release build].
-    #[arg(long, value_name = "BIN")]
-    shimmy: Option<PathBuf>,
-    /// The llama-server to compare with.
-    #[arg(long, value_name = "BIN")]
-    peer: Option<PathBuf>,
-    /// The llama-bench to compare the engine's speed with.
-    #[arg(long, value_name = "BIN")]
-    peer_bench: Option<PathBuf>,
-    /// Times that each side is measured.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
-    /// Threads of both sides [default: all cores].
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// Tokens of context of both sides.
-    #[arg(long, value_name = "TOKENS", default_value_t = 16_384)]
-    ctx: u32,
-    /// Print JSON, with the value of every round.
-    #[arg(long)]
-    json: bool,
-}
-
-/// What stays the same from round to round.
-#[derive(Debug)]
-struct Plan {
-    shimmy: PathBuf,
-    model: PathBuf,
-    threads: usize,
-    ctx: u32,
-    logs: PathBuf,
-}
-
-/// Measures and prints. A target that is missed is shown and is no failure.
+/// Measures, prints the table and writes the files. False when a run failed; a target that is
+/// missed and a workload that a server does not have are shown and are no failures.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
-    let plan = plan(workspace, args)?;
-    // Both sides are to find the model in the page cache: disks are not what is compared.
-    std::io::copy(&mut File::open(&plan.model)?, &mut std::io::sink())?;
-    let mut figures = Figures::default();
-    for round in 1..=args.rounds {
-        eprintln!("round {round} of {}", args.rounds);
-        figures
-            .ours
-            .push(measure::server_round(plan.start_shimmy()?).context("shimmy")?);
-        if let Some(peer) = &args.peer {
-            let server = plan.start_peer(peer)?;
-            figures
-                .peer
-                .push(measure::server_round(server).context("the peer")?);
+    if args.list {
+        list();
+        return Ok(true);
+    }
+    ensure!(
+        cfg!(target_os = "linux"),
+        "memory and CPU time are read from /proc, so this runs on Linux only"
+    );
+    // One thread for everything: the client must not take the processors that it measures.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = measure(workspace, args) => done,
+            // Leaving the measurement ends its servers.
+            () = interrupted() => bail!("interrupted; the servers are stopped"),
         }
-        let first = measure::first_output(&mut plan.generate()).context("shimmy generate")?;
-        figures.in_process.push(first.as_secs_f64());
-        if let Some(bench) = &args.peer_bench {
-            let (decode, prefill) = measure::engine_speeds(bench, &plan.model, plan.threads)?;
-            figures.engine_decode.push(decode);
-            figures.engine_prefill.push(prefill);
-        }
-    }
-    let rows = report::rows(&figures);
-    if args.json {
-        let mut result = report::json(&rows, &figures);
-        result["machine"] = json!({
-            "cpu": cpu_name(),
-            "threads": plan.threads,
-            "model": plan.model.file_name().map(|name| name.to_string_lossy()),
-            "ctx": plan.ctx,
-        });
-        println!("{result:#}");
-    } else {
-        println!(
-            "{}; {} threads; context {}",
-            cpu_name(),
-            plan.threads,
-            plan.ctx
-        );
-        print!("{}", report::table(&rows));
-    }
-    Ok(true)
-}
-
-fn plan(workspace: &Workspace, args: &Args) -> Result<Plan> {
-    let shimmy = args
-        .shimmy
-        .clone()
-        .unwrap_or_else(|| workspace.release_binary());
-    for file in [
-        Some(&shimmy),
-        Some(&args.model),
-        args.peer.as_ref(),
-        args.peer_bench.as_ref(),
-    ] {
-        let missing = file.filter(|file| !file.is_file());
-        ensure!(
-            missing.is_none(),
-            "{} is not there",
-            missing.map_or(Path::new(""), |f| f).display()
-        );
-    }
-    let cores = std::thread::available_parallelism()?.get();
-    let logs = workspace.target.join("bench");
-    fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
-    Ok(Plan {
-        shimmy,
-        model: args.model.clone(),
-        threads: args.threads.unwrap_or(cores),
-        ctx: args.ctx,
-        logs,
     })
 }
 
-impl Plan {
-    fn shimmy(&self) -> Command {
-        let mut command = Command::new(&self.shimmy);
-        command
-            .env("SHIMMY_BASE_GGUF", &self.model)
-            .env("SHIMMY_CTX", self.ctx.to_string())
-            .env("SHIMMY_THREADS", self.threads.to_string())
-            .env_remove("SHIMMY_API_KEY");
-        command
+fn list() {
+    let mut text = String::new();
+    for workload in Workload::ALL {
+        let spec = workload.spec();
+        let needs = workload.option();
+        let needs = needs.map_or(String::new(), |option| format!(" (needs {option})"));
+        let _ = writeln!(text, "{}{needs}\n    {}", spec.name, spec.about);
+        for Figure {
+            name, unit, better, ..
+        } in spec.figures
+        {
+            let _ = writeln!(text, "    - {name} ({unit}, {better} is better)");
+        }
     }
-
-    fn start_shimmy(&self) -> Result<Server> {
-        let port = server::free_port()?;
-        let mut command = self.shimmy();
-        command.args(["serve", "--bind", &format!("127.0.0.1:{port}")]);
-        Server::start(&mut command, port, &self.logs.join("shimmy.log"))
-    }
-
-    /// llama-server with its defaults, but for the threads and the context that both sides share.
-    fn start_peer(&self, peer: &Path) -> Result<Server> {
-        let port = server::free_port()?;
-        let mut command = Command::new(peer);
-        command
-            .arg("-m")
-            .arg(&self.model)
-            .args(["--host", "127.0.0.1", "--port"]);
-        command.arg(port.to_string());
-        command.args(["-t", &self.threads.to_string(), "-c", &self.ctx.to_string()]);
-        Server::start(&mut command, port, &self.logs.join("peer.log"))
-    }
-
-    fn generate(&self) -> Command {
-        let mut command = self.shimmy();
-        command.args(["generate", "--prompt", "Say hello.", "--temperature", "0"]);
-        command.args(["--max-tokens", "8"]);
-        command
-    }
+    let Figure {
+        name, unit, better, ..
+    } = MEMORY;
+    println!("{text}Beside its own figures each server's {name} ({unit}, {better} is better).");
 }
 
-/// The processor's own name, where the system tells it.
-fn cpu_name() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    let name = line
-        .and_then(|line| line.split_once(':'))
-        .map(|(_, name)| name.trim().to_owned());
-    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+async fn measure(workspace: &Workspace, args: &Args) -> Result<bool> {
+    let setting = args.setting(workspace)?;
+    let workloads = args.workloads(&setting)?;
+    let machine = Machine::look();
+    let sides = args.sides(workspace).await?;
+    for model in [Some(&setting.model), setting.second_model.as_ref()] {
+        model.map_or(Ok(()), |model| server::read_through(model))?;
+    }
+    let ruler = rounds::measure_words(&setting, &sides[0])
+        .await
+        .context("our server, asked for the length of prompts")?;
+    let mut results = Results {
+        sides: sides.iter().map(|side| side.name).collect(),
+        workloads,
+        runs: Vec::new(),
+    };
+    let about = about(&machine, &setting, &sides, args.rounds)?;
+    let (json_file, svg_file) = (
+        setting.folder.join("bench.json"),
+        setting.folder.join("bench.svg"),
+    );
+    for round in 1..=args.rounds {
+        eprintln!("round {round} of {}", args.rounds);
+        for workload in results.workloads.clone() {
+            let place = Place {
+                round,
+                workload,
+                ruler,
+            };
+            rounds::turn(place, &setting, &sides, &mut results).await?;
+            // Each time, so that a run that is cut short leaves what it has.
+            let json = json!({"about": about, "rows": results.rows(), "runs": results.runs});
+            fs::write(&json_file, json.to_string())
+                .with_context(|| json_file.display().to_string())?;
+        }
+    }
+    let heading = heading(&machine, &setting, args.rounds);
+    println!("{heading}");
+    for side in &sides {
+        println!(
+            "{}: {} {}",
+            side.name,
+            side.version,
+            side.arguments.join(" ")
+        );
+    }
+    println!("\n{}", table::table(&results, machine.cores));
+    println!("{}", json_file.display());
+    if sides.len() > 1 {
+        fs::write(&svg_file, svg::svg(&results, &heading))
+            .with_context(|| svg_file.display().to_string())?;
+        println!("{}", svg_file.display());
+    }
+    if args.rounds < QUOTABLE_ROUNDS {
+        eprintln!("warning: figures of fewer than {QUOTABLE_ROUNDS} rounds are not to be quoted");
+    }
+    Ok(!results.has_failures())
+}
+
+/// What was measured where, in a line.
+fn heading(machine: &Machine, setting: &Setting, rounds: u32) -> String {
+    let model = setting.model.file_name().unwrap_or_default().display();
+    format!(
+        "{model}; {}; threads: {}; context: {}; rounds: {rounds}",
+        machine.cpu, setting.threads, setting.ctx
+    )
+}
+
+/// The same for scripts, with all that could matter.
+fn about(machine: &Machine, setting: &Setting, sides: &[Side], rounds: u32) -> Result<Value> {
+    let model = |file: &std::path::PathBuf| -> Result<Value> {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Ok(json!({"file": name, "bytes": fs::metadata(file)?.len()}))
+    };
+    let sides: Vec<Value> = sides
+        .iter()
+        .map(
+            |side| json!({"name": side.name, "version": side.version, "arguments": side.arguments}),
+        )
+        .collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(json!({
+        "unix_time": now.as_secs(),
+        "machine": machine,
+        "model": model(&setting.model)?,
+        "second_model": setting.second_model.as_ref().map(model).transpose()?,
+        "threads": setting.threads,
+        "ctx": setting.ctx,
+        "rounds": rounds,
+        "sides": sides,
+    }))
+}
+
+/// Waits for the user or the system to end this program.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminated.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
 }

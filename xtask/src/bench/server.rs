@@ -1,27 +1,38 @@
-//! A server as a child process on a free loopback port: started, watched through `/proc`, and
-//! stopped by its process id when it goes out of scope.
+//! A server as a child process on a free loopback port: started, watched until it is ready, and
+//! stopped by its process id, at the latest when it goes out of scope.
 
 use std::fs::{self, File};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
 
-use super::http;
-use crate::process::{self, pause};
+use super::client::Client;
+use super::proc;
+use super::signals::{self, Ending};
 
 /// A server that is not ready by then is broken.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// Fine enough for figures in milliseconds, coarse enough not to compete with what is measured.
+/// For writing caches to disk; what is not gone by then is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// The least time between two looks at a server that starts.
 const POLL: Duration = Duration::from_millis(1);
+/// Looks grow rarer with the time that has passed: a late look is wrong by a hundredth at most, and
+/// a server that takes long is not held up by being asked.
+const LOOKS: u32 = 100;
 
 #[derive(Debug)]
 pub(super) struct Server {
     child: Child,
+    /// The first process, and the group of all that it starts.
+    group: u32,
     log: PathBuf,
-    pub(super) address: SocketAddr,
+    pub(super) client: Client,
     /// When the process was about to be started.
     pub(super) started: Instant,
 }
@@ -35,30 +46,32 @@ pub(super) fn free_port() -> Result<u16> {
 
 impl Server {
     /// Starts the command, which is to listen on the port; its output goes to the log.
-    pub(super) fn start(command: &mut Command, port: u16, log: &Path) -> Result<Self> {
+    pub(super) fn start(mut command: Command, port: u16, log: &Path) -> Result<Self> {
         let file = File::create(log).with_context(|| log.display().to_string())?;
+        signals::own_group(&mut command);
         command
+            .kill_on_drop(true)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
         let started = Instant::now();
-        let child = command
-            .spawn()
-            .with_context(|| format!("{} cannot be started", command.get_program().display()))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let child = command.spawn().with_context(|| {
+            let program = command.as_std().get_program();
+            format!("{} cannot be started", program.display())
+        })?;
         Ok(Self {
+            group: child.id().context("a process without an id")?,
             child,
             log: log.to_owned(),
-            address,
+            client: Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
             started,
         })
     }
 
     /// Waits until `/health` answers 200; the time since the start.
-    pub(super) fn wait_until_healthy(&mut self) -> Result<Duration> {
+    pub(super) async fn wait_until_healthy(&mut self) -> Result<Duration> {
         loop {
-            let status = http::request(self.address, "/health", None).map(|answer| answer.status);
-            if matches!(status, Ok(200)) {
+            if matches!(self.client.status("/health").await, Ok(200)) {
                 return Ok(self.started.elapsed());
             }
             if let Some(status) = self.child.try_wait()? {
@@ -70,85 +83,48 @@ impl Server {
                     self.log_tail()
                 );
             }
-            pause(POLL);
+            sleep(POLL.max(self.started.elapsed() / LOOKS)).await;
         }
     }
 
-    /// Memory that belongs to the process alone, in bytes.
-    pub(super) fn anonymous_memory(&self) -> Result<u64> {
-        let text = self.proc_file("status")?;
-        anonymous_bytes(&text).context("no RssAnon in the process's status")
+    /// What all its processes use.
+    pub(super) fn usage(&self) -> Result<proc::Usage> {
+        proc::of_group(self.group)
     }
 
-    /// The CPU time that the process has used so far.
-    pub(super) fn cpu_time(&self) -> Result<Duration> {
-        let text = self.proc_file("stat")?;
-        let ticks = cpu_ticks(&text).context("the process's stat cannot be read")?;
-        Ok(Duration::from_secs_f64(ticks as f64 / ticks_per_second()))
+    /// Asks the server to end and waits until it has; one that does not is killed. Whether it ended
+    /// by itself.
+    pub(super) async fn stop(mut self) -> Result<bool> {
+        signals::end_group(self.group, Ending::Asked);
+        let ended = timeout(STOP_LIMIT, self.child.wait()).await.is_ok();
+        if !ended {
+            signals::end_group(self.group, Ending::Forced);
+            self.child
+                .wait()
+                .await
+                .context("the server cannot be waited for")?;
+        }
+        Ok(ended)
     }
 
-    fn proc_file(&self, name: &str) -> Result<String> {
-        let path = format!("/proc/{}/{name}", self.child.id());
-        fs::read_to_string(&path).with_context(|| format!("{path} (Linux only)"))
-    }
-
-    fn log_tail(&self) -> String {
+    /// The end of what the server wrote.
+    pub(super) fn log_tail(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        lines[lines.len().saturating_sub(5)..].join("\n")
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Either may fail only because the process has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        signals::end_group(self.group, Ending::Forced);
     }
 }
 
-/// `RssAnon` of `/proc/PID/status` (proc_pid_status(5)), in bytes.
-fn anonymous_bytes(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
-/// User and system time of `/proc/PID/stat` (proc_pid_stat(5)): fields 14 and 15, counted after
-/// the command name in parentheses, which may itself hold spaces and parentheses.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ').skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
-}
-
-fn ticks_per_second() -> f64 {
-    // 100 on every Linux of today; the system is asked where it can be.
-    let answer = process::find("getconf")
-        .and_then(|getconf| Command::new(getconf).arg("CLK_TCK").output().ok())
-        .and_then(|output| String::from_utf8(output.stdout).ok());
-    answer
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(100.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_and_cpu_time_are_read_from_proc() {
-        assert_eq!(
-            anonymous_bytes("VmRSS:\t 9 kB\nRssAnon:\t    1544 kB\n"),
-            Some(1544 * 1024)
-        );
-        assert_eq!(anonymous_bytes("VmRSS:\t 9 kB\n"), None);
-        let stat = "7 (a (b) c) S 1 7 7 0 -1 4194304 110 0 3 0 25 17 0 0 20 0 1 0 5 6 7";
-        assert_eq!(cpu_ticks(stat), Some(42));
-    }
+/// Reads a file to its end, so that servers find it in memory: disks are not what is compared.
+pub(super) fn read_through(file: &Path) -> Result<()> {
+    let mut open = File::open(file).with_context(|| file.display().to_string())?;
+    io::copy(&mut open, &mut io::sink()).with_context(|| file.display().to_string())?;
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shimmy_chat::Delta;
 use shimmy_engine::TokenLogprobs;
+use utoipa::ToSchema;
 
 use super::error;
 use super::types::{Done, Started};
@@ -52,9 +53,11 @@ impl JsonFrames {
     }
 }
 
-#[derive(Serialize)]
-struct TextEvent<'a> {
+/// More of the answer.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TextEvent<'a> {
     text: &'a str,
+    /// Counts the events.
     index: u32,
 }
 

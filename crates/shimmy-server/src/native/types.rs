@@ -4,36 +4,58 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shimmy_chat::Message;
 use shimmy_engine::{Finish, Prompt};
+use utoipa::ToSchema;
 
 use crate::answer::{Answers, Ask, Chat, Input};
 use crate::error::ApiError;
-use crate::fields::{LoraField, OneOrMany, Params, constraint, max_tokens};
+use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, constraint, max_tokens};
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
 use crate::report::{LlamaTimings, OllamaCounts, TokenCounts};
 use crate::state::KeepAlive;
 
-/// What a client sends. The fields of [`SamplingFields`](crate::fields::SamplingFields) are read
-/// beside these.
-#[derive(Debug, Deserialize)]
+/// What a client sends.
+#[derive(Debug, ToSchema)]
+pub(crate) struct GenerateRequest {
+    #[serde(flatten)]
+    fields: GenerateFields,
+    #[serde(flatten)]
+    sampling: SamplingFields,
+}
+
+/// `prompt` or `messages` is required.
+#[derive(Debug, Deserialize, ToSchema)]
 struct GenerateFields {
+    /// A model's name. Absent or `default`: the base model, or the only one there is.
     model: Option<String>,
+    /// The question, or with `raw` the text to continue.
     prompt: Option<String>,
+    /// A conversation; wins over `prompt`.
     messages: Option<Vec<WireMessage>>,
+    /// What the model is told before the question.
     system: Option<String>,
+    /// Tokens of the answer at most; what the context leaves if absent.
+    #[schema(minimum = 1)]
     max_tokens: Option<i64>,
+    /// The answer ends before the first of these texts.
     stop: Option<OneOrMany>,
+    /// The adapters to apply; absent: those that the server was started with.
     lora: Option<Vec<LoraField>>,
+    /// `"json"`, or a JSON schema that the answer must fit.
     format: Option<Value>,
+    /// A grammar in Lark that the answer must fit.
     grammar: Option<String>,
+    /// Whether to go on after the model's end token.
     ignore_eos: Option<bool>,
+    /// Whether the prompt goes to the model as it is, without its template.
     raw: Option<bool>,
+    /// Whether the answer comes as server-sent events.
     stream: Option<bool>,
     stream_format: Option<StreamFormat>,
 }
 
 /// What stands in the frames of a stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum StreamFormat {
     /// The text itself.
@@ -54,9 +76,12 @@ pub(crate) struct GenerateBody {
 impl GenerateBody {
     /// Reads a body.
     pub(crate) fn read(body: &JsonBody) -> Result<Self, ApiError> {
-        let fields: GenerateFields = body.read()?;
-        let params = Params {
+        let GenerateRequest { fields, sampling } = GenerateRequest {
+            fields: body.read()?,
             sampling: body.read()?,
+        };
+        let params = Params {
+            sampling,
             max_tokens: max_tokens("max_tokens", fields.max_tokens)?,
             stop: OneOrMany::texts(fields.stop),
             ignore_eos: fields.ignore_eos.unwrap_or(false),
@@ -99,9 +124,11 @@ impl GenerateBody {
 }
 
 /// The last word of a JSON stream and of every WebSocket answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Done {
+    /// Always true.
     done: bool,
+    /// `stop`, `length` or `cancelled`.
     finish_reason: &'static str,
     /// Whatever Ollama's clients look for.
     done_reason: &'static str,

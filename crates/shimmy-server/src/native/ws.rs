@@ -15,9 +15,11 @@ use serde_json::json;
 use shimmy_chat::Delta;
 
 use super::control::Control;
+use super::error::ErrorBody;
 use super::types::{Done, GenerateBody, Started, StreamFormat};
 use crate::answer::{self, Answers, Progress};
 use crate::error::{ApiError, ErrorKind};
+use crate::failures::Guarded;
 use crate::limits::JsonBody;
 use crate::state::AppState;
 use crate::ws::{Closed, Socket, limited};
@@ -28,7 +30,20 @@ const EARLY_CONTROLS: usize = 16;
 /// Bytes of these frames in all.
 const EARLY_BYTES: usize = 64 << 10;
 
-/// The handler.
+/// Ask over a WebSocket
+///
+/// The client sends the JSON body of `POST /api/generate`; the server sends tokens as text messages
+/// (with `stream_format: "json"` as `{"text"}`) and then `{"done":true,…}`. After it the connection
+/// takes the next request. While an answer runs, `{"stop":true}` ends it and sampling fields such
+/// as `{"temperature":0.2}` apply from the next token. An error is a message too: `{"error",…}`.
+#[utoipa::path(
+    get, path = "/ws/generate", tag = "Generate", operation_id = "generateOverWebSocket",
+    responses(
+        (status = 101, description = "The connection is a WebSocket now."),
+        (status = 400, description = "A WebSocket's handshake is needed.", body = ErrorBody),
+        Guarded<ErrorBody>,
+    ),
+)]
 pub(crate) async fn generate(
     State(state): State<Arc<AppState>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,

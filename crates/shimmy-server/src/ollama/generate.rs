@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shimmy_chat::Delta;
 use shimmy_engine::{Finish, Prompt, TokenLogprobs};
+use utoipa::ToSchema;
 
 use crate::answer::{self, Ask, DEFAULT_MODEL, Ending, Input};
 use crate::error::ApiError;
@@ -20,7 +21,18 @@ use crate::report::{self, OllamaCounts};
 use crate::sse::{self, Frames};
 use crate::state::{AppState, KeepAlive};
 
-#[derive(Debug, Deserialize)]
+/// What a client sends.
+#[derive(Debug, ToSchema)]
+#[schema(as = OllamaGenerateRequest)]
+pub(crate) struct GenerateRequest {
+    #[serde(flatten)]
+    fields: GenerateFields,
+    #[serde(flatten)]
+    sampling: SamplingOptions,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaGenerateFields)]
 struct GenerateFields {
     model: Option<String>,
     prompt: Option<String>,
@@ -38,7 +50,8 @@ struct GenerateFields {
 }
 
 /// `options`, by Ollama's names; the sampling fields are read beside these.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = OllamaOptions)]
 struct Options {
     /// Negative means no limit.
     num_predict: Option<i64>,
@@ -46,15 +59,18 @@ struct Options {
 }
 
 /// The sampling fields, which stand one level deeper than elsewhere.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaSamplingOptions)]
 struct SamplingOptions {
     options: Option<SamplingFields>,
 }
 
 /// Answers one request.
 pub(crate) async fn generate(state: &AppState, body: &JsonBody) -> Result<Response, ApiError> {
-    let fields: GenerateFields = body.read()?;
-    let sampling: SamplingOptions = body.read()?;
+    let GenerateRequest { fields, sampling } = GenerateRequest {
+        fields: body.read()?,
+        sampling: body.read()?,
+    };
     refuse_unsupported(&fields)?;
     let Some(text) = fields.prompt.clone().filter(|prompt| !prompt.is_empty()) else {
         return load_or_unload(state, &fields).await;
@@ -167,8 +183,10 @@ struct Loaded<'a> {
     done_reason: &'static str,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
+/// A line of a stream; not streamed, the only one.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OllamaGenerateLine)]
+pub(crate) struct Line<'a> {
     model: &'a str,
     created_at: String,
     response: &'a str,
@@ -178,7 +196,8 @@ struct Line<'a> {
 }
 
 /// What only the last line has.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OllamaGenerateRest)]
 struct Rest {
     done_reason: &'static str,
     #[serde(flatten)]

@@ -4,22 +4,77 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
+use serde::Serialize;
 
+use super::envelope::{Completion, Envelope};
+use super::error::ErrorBody;
+use super::logprobs::ChatLogprobs;
 use super::stream::ChunkFrames;
-use super::types::{AnswerMessage, ChatBody, Choice, Completion, FINGERPRINT, finish_reason};
-use crate::answer::{self, Answers};
+use super::tool_use::CallStyle;
+use super::types::{AnswerMessage, AnswerStyle, ChatBody, IGNORED as LEFT_OUT};
+use super::usage::{Endings, finish_reason};
+use crate::answer::{self, Answered, Answers, Ending};
 use crate::error::ApiError;
+use crate::failures::Answering;
 use crate::limits::JsonBody;
 use crate::state::AppState;
-use crate::{report, sse};
+use crate::{ignored, sse};
 
-/// Names the fields of the request that were accepted and left out.
-static IGNORED: HeaderName = HeaderName::from_static("x-shimmy-ignored");
+/// How ids begin, and what the objects call themselves.
+const WHOLE: (&str, &str) = ("chatcmpl-", "chat.completion");
+const PIECE: (&str, &str) = ("chatcmpl-", "chat.completion.chunk");
 
-/// The handler.
+fn description() -> String {
+    format!(
+        "One JSON answer, or with `stream` chunks as server-sent events that end with `[DONE]`; a \
+         stream that fails ends with an event that holds `error` instead.\n\n\
+         What a local model can do without is accepted and left out, and the header \
+         `x-shimmy-ignored` says so: {}. What would change the meaning of the answer and cannot be \
+         done is a 400 that names the field.",
+        LEFT_OUT.map(|field| format!("`{field}`")).join(", ")
+    )
+}
+
+/// Continue a conversation
+#[utoipa::path(
+    post, path = "/v1/chat/completions", tag = "OpenAI", operation_id = "openaiChatCompletion",
+    description = description(),
+    request_body(content = Object, examples(
+        ("A question" = (value = json!({
+            "model": "default",
+            "messages": [{ "role": "user", "content": "Why is the sky blue?" }],
+        }))),
+        ("A stream with usage" = (value = json!({
+            "model": "default", "stream": true, "stream_options": { "include_usage": true },
+            "max_completion_tokens": 128, "temperature": 0.7,
+            "messages": [
+                { "role": "developer", "content": "Answer in one sentence." },
+                { "role": "user", "content": [{ "type": "text", "text": "Why is the sky blue?" }] },
+            ],
+        }))),
+        ("Data that fits a schema" = (value = json!({
+            "model": "default", "max_completion_tokens": 256,
+            "messages": [{ "role": "user", "content": "A person, as JSON." }],
+            "response_format": { "type": "json_schema", "json_schema": {
+                "schema": {
+                    "type": "object",
+                    "properties": { "name": { "type": "string" }, "age": { "type": "integer" } },
+                    "required": ["name", "age"],
+                },
+            }},
+        }))),
+    )),
+    responses(
+        (status = 200, description = "The answer.",
+            headers(("x-shimmy-ignored" = String, description = "The fields that were left out.")),
+            content(
+                (Object = "application/json"),
+                (Object = "text/event-stream"),
+            )),
+        Answering<ErrorBody>,
+    ),
+)]
 pub(crate) async fn completions(
     State(state): State<Arc<AppState>>,
     body: JsonBody,
@@ -27,66 +82,66 @@ pub(crate) async fn completions(
     let ChatBody {
         ask,
         stream,
+        answer,
         include_usage,
         ignored,
     } = ChatBody::read(&body)?;
-    let answers = answer::start(&state, ask).await.map_err(rename)?;
+    // All choices answer to the one prompt.
+    let endings = Endings::new(ask.choices);
+    let answers = answer::start(&state, ask)
+        .await
+        // The engine's name for it.
+        .map_err(|error| error.renamed("format", "response_format"))?;
     let mut response = if stream {
-        let frames = ChunkFrames::new(answers.model.name.clone(), include_usage);
+        let envelope = Envelope::new(PIECE, answers.model.name.clone(), include_usage, endings);
+        let frames = ChunkFrames::new(envelope, answer);
         sse::response(answers, frames, state.config.keep_alive())
     } else {
-        whole(answers).await?.into_response()
+        whole(answers, answer, endings).await?.into_response()
     };
-    if !ignored.is_empty() {
-        let names = ignored.join(", ");
-        tracing::info!(fields = %names, "left out what a local model can do without");
-        if let Ok(names) = HeaderValue::from_str(&names) {
-            response.headers_mut().insert(IGNORED.clone(), names);
-        }
-    }
+    ignored::name(&mut response, &ignored);
     Ok(response)
 }
 
-/// What the engine calls `format` stands in `response_format` here.
-fn rename(error: ApiError) -> ApiError {
-    match error.param.as_deref() {
-        Some("format") => {
-            let message = error.message.replace("`format`", "`response_format`");
-            ApiError {
-                message,
-                param: Some("response_format".to_owned()),
-                ..error
-            }
-        }
-        _ => error,
-    }
+#[derive(Debug, Serialize)]
+struct Choice {
+    index: usize,
+    message: AnswerMessage,
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: &'static str,
 }
 
-async fn whole(mut answers: Answers) -> Result<Json<Completion>, ApiError> {
-    let answered = answers.collect().await?;
-    let usage = answer::total_usage(answered.iter().map(|answered| &answered.ending.finish));
-    let choices = answered
-        .into_iter()
-        .enumerate()
-        .map(|(index, answered)| Choice {
+async fn whole(
+    mut answers: Answers,
+    style: AnswerStyle,
+    mut endings: Endings,
+) -> Result<Json<Completion<Choice>>, ApiError> {
+    let mut choices = Vec::new();
+    for (index, answered) in answers.collect().await?.into_iter().enumerate() {
+        let Answered {
+            content,
+            reasoning,
+            calls,
+            logprobs,
+            ending,
+        } = answered;
+        choices.push(Choice {
             index,
-            message: AnswerMessage {
-                role: "assistant",
-                content: answered.content,
-                reasoning_content: answered.reasoning,
-                refusal: None,
-                annotations: [],
-            },
-            logprobs: None,
-            finish_reason: finish_reason(answered.ending.finish.reason),
+            message: AnswerMessage::new(content, reasoning, calls, style.calls),
+            logprobs: style.logprobs.then(|| logprobs.as_slice().into()),
+            finish_reason: reason(&ending, style.calls),
         });
-    Ok(Json(Completion {
-        id: report::unique_id("chatcmpl-"),
-        object: "chat.completion",
-        created: Timestamp::now().as_second(),
-        model: answers.model.name.clone(),
-        system_fingerprint: FINGERPRINT,
-        choices: choices.collect(),
-        usage: usage.into(),
-    }))
+        endings.push(index, ending);
+    }
+    let model = answers.model.name.clone();
+    Ok(Json(Completion::new(WHOLE, model, choices, &endings)))
+}
+
+/// Why a choice ended: an answer that was cut short did not end with its calls.
+pub(super) fn reason(ending: &Ending, style: CallStyle) -> &'static str {
+    match (finish_reason(ending.finish.reason), style) {
+        ("stop", CallStyle::Tools) if ending.calls > 0 => "tool_calls",
+        ("stop", CallStyle::Function) if ending.calls > 0 => "function_call",
+        (reason, _) => reason,
+    }
 }

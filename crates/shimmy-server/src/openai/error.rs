@@ -1,10 +1,37 @@
 //! How OpenAI's dialects spell errors: four keys, always all of them.
 
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorKind};
 
 /// The body of a failed response, and of a stream's error frame.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiError)]
+pub(crate) struct ErrorBody {
+    error: ErrorObject,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiErrorObject)]
+struct ErrorObject {
+    /// For people.
+    #[schema(example = "model 'x' not found")]
+    message: String,
+    #[serde(rename = "type")]
+    #[schema(example = "invalid_request_error")]
+    kind: &'static str,
+    /// The field of the request that is wrong.
+    #[schema(example = "model")]
+    param: Option<String>,
+    /// For programs; only what they may act on has one.
+    #[schema(example = "model_not_found")]
+    code: Option<&'static str>,
+}
+
+/// The body as JSON.
 pub(crate) fn body(error: &ApiError) -> Value {
     // Where names were suggested, the message is the only place this dialect has for them.
     let names = error
@@ -20,12 +47,14 @@ pub(crate) fn body(error: &ApiError) -> Value {
     } else {
         format!("{}; did you mean {}?", error.message, names.join(", "))
     };
-    json!({ "error": {
-        "message": message,
-        "type": kind(error.kind),
-        "param": error.param,
-        "code": code(error.kind),
-    }})
+    json!(ErrorBody {
+        error: ErrorObject {
+            message,
+            kind: kind(error.kind),
+            param: error.param.clone(),
+            code: code(error.kind),
+        }
+    })
 }
 
 fn kind(kind: ErrorKind) -> &'static str {

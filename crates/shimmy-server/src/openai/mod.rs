@@ -1,7 +1,16 @@
-//! OpenAI's dialect: chat completions and the model list.
+//! OpenAI's dialect: chats, completions, embeddings, the model list, and the ranking of documents
+//! that others added to it.
 
 pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod embeddings;
+mod envelope;
 pub(crate) mod error;
+mod logprobs;
 pub(crate) mod models;
+pub(crate) mod rerank;
+mod response_format;
 mod stream;
+mod tool_use;
 mod types;
+mod usage;

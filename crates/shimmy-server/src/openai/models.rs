@@ -4,23 +4,31 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::error::ErrorBody;
 use crate::answer::check_model_name;
 use crate::error::ApiError;
+use crate::failures::{Finding, Guarded};
 use crate::limits::RestOfPath;
+use crate::query::QueryFields;
 use crate::state::{AppState, LoadError, ModelInfo};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiModelList)]
 pub(crate) struct ModelList {
+    /// Always `list`.
     object: &'static str,
     data: Vec<Model>,
 }
 
 /// A model, with what clients probe for beside the vendor's four keys.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiModel)]
 pub(crate) struct Model {
     id: String,
+    /// Always `model`.
     object: &'static str,
     /// When its file was last changed; 0 where that is not known.
     created: i64,
@@ -31,7 +39,8 @@ pub(crate) struct Model {
 }
 
 /// llama-server's facts about the file.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiModelMeta)]
 struct Meta {
     n_ctx_train: Option<u32>,
     n_params: Option<u64>,
@@ -66,20 +75,49 @@ impl From<ModelInfo> for Model {
     }
 }
 
-/// `GET /v1/models`: those that can be loaded, as far as is known.
-pub(crate) async fn list(State(state): State<Arc<AppState>>) -> Json<ModelList> {
+/// How much of the list is wanted.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ListQuery {
+    limit: Option<u32>,
+}
+
+/// The models there are
+///
+/// Those that can be loaded, as far as is known.
+#[utoipa::path(
+    get, path = "/v1/models", tag = "OpenAI", operation_id = "openaiListModels",
+    params(("limit" = Option<u32>, Query, description = "How many at most.")),
+    responses(
+        (status = 200, description = "By name.", body = ModelList),
+        Guarded<ErrorBody>,
+    ),
+)]
+pub(crate) async fn list(
+    State(state): State<Arc<AppState>>,
+    QueryFields(query): QueryFields<ListQuery>,
+) -> Json<ModelList> {
+    let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
     let models = state
         .loader
         .list()
         .into_iter()
-        .filter(|model| model.problem.is_none());
+        .filter(|model| model.problem.is_none())
+        .take(limit);
     Json(ModelList {
         object: "list",
         data: models.map(Model::from).collect(),
     })
 }
 
-/// `GET /v1/models/{id}`; ids hold slashes.
+/// One model
+#[utoipa::path(
+    get, path = "/v1/models/{id}", tag = "OpenAI", operation_id = "openaiModel",
+    params(("id" = String, Path, description = "Its name, slashes and all, or `default`.")),
+    responses(
+        (status = 200, description = "What is known of it.", body = Model),
+        Finding<ErrorBody>,
+    ),
+)]
 pub(crate) async fn one(
     State(state): State<Arc<AppState>>,
     RestOfPath(name): RestOfPath,

@@ -1,46 +1,32 @@
 //! Chat completion chunks.
 
-use jiff::Timestamp;
 use serde::Serialize;
 use shimmy_chat::Delta;
-use shimmy_engine::{Finish, TokenLogprobs};
+use shimmy_engine::TokenLogprobs;
 
+use super::chat::reason;
+use super::envelope::Envelope;
 use super::error;
-use super::types::{FINGERPRINT, UsageBody, finish_reason};
-use crate::answer::{Ending, total_usage};
+use super::logprobs::ChatLogprobs;
+use super::tool_use::CallStyle;
+use super::types::{AnswerStyle, call_id};
+use crate::answer::Ending;
 use crate::error::ApiError;
-use crate::report;
-use crate::sse::{DONE, Frames, PING, json_event};
+use crate::sse::{Frames, PING, json_event};
 
-/// One stream of chunks, all with the same id and time.
+/// One stream of chunks.
 pub(super) struct ChunkFrames {
-    id: String,
-    created: i64,
-    model: String,
-    include_usage: bool,
+    envelope: Envelope,
+    style: AnswerStyle,
     /// Which choices have had their first chunk, the one with the role.
     opened: Vec<usize>,
-    finishes: Vec<Finish>,
-}
-
-#[derive(Serialize)]
-struct Chunk<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: i64,
-    model: &'a str,
-    system_fingerprint: &'static str,
-    choices: &'a [ChunkChoice<'a>],
-    /// Absent unless asked for; then `null` on every chunk but the one that has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<UsageBody>>,
 }
 
 #[derive(Serialize)]
 struct ChunkChoice<'a> {
     index: usize,
     delta: WireDelta<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<ChatLogprobs>,
     finish_reason: Option<&'static str>,
 }
 
@@ -52,48 +38,110 @@ struct WireDelta<'a> {
     content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[CallDelta<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<FunctionDelta<'a>>,
+}
+
+/// A call's first piece has its id and its name, the others only arguments.
+#[derive(Serialize)]
+struct CallDelta<'a> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    function: FunctionDelta<'a>,
+}
+
+#[derive(Serialize)]
+struct FunctionDelta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    arguments: &'a str,
+}
+
+impl<'a> WireDelta<'a> {
+    fn new(delta: &'a Delta, style: CallStyle) -> Option<Self> {
+        let empty = Self::default();
+        Some(match delta {
+            Delta::Content(text) => Self {
+                content: Some(text),
+                ..empty
+            },
+            Delta::Reasoning(text) => Self {
+                reasoning_content: Some(text),
+                ..empty
+            },
+            Delta::ToolCall { index, name } => {
+                let function = FunctionDelta {
+                    name: Some(name),
+                    arguments: "",
+                };
+                Self::of_call(*index, Some(call_id()), function, style)?
+            }
+            Delta::ToolArguments { index, json } => {
+                let function = FunctionDelta {
+                    name: None,
+                    arguments: json,
+                };
+                Self::of_call(*index, None, function, style)?
+            }
+        })
+    }
+
+    /// `None` where the style has no room for a second call.
+    fn of_call(
+        index: usize,
+        id: Option<String>,
+        function: FunctionDelta<'a>,
+        style: CallStyle,
+    ) -> Option<Self> {
+        match style {
+            CallStyle::Tools => Some(Self {
+                tool_calls: Some([CallDelta {
+                    index,
+                    kind: id.is_some().then_some("function"),
+                    id,
+                    function,
+                }]),
+                ..Self::default()
+            }),
+            CallStyle::Function => (index == 0).then(|| Self {
+                function_call: Some(function),
+                ..Self::default()
+            }),
+        }
+    }
 }
 
 impl ChunkFrames {
-    /// The frames of an answer by `model`.
-    pub(super) fn new(model: String, include_usage: bool) -> Self {
+    /// The frames of an answer.
+    pub(super) fn new(envelope: Envelope, style: AnswerStyle) -> Self {
         Self {
-            id: report::unique_id("chatcmpl-"),
-            created: Timestamp::now().as_second(),
-            model,
-            include_usage,
+            envelope,
+            style,
             opened: Vec::new(),
-            finishes: Vec::new(),
         }
-    }
-
-    fn chunk(&self, choices: &[ChunkChoice<'_>], usage: Option<UsageBody>, out: &mut Vec<u8>) {
-        let chunk = Chunk {
-            id: &self.id,
-            object: "chat.completion.chunk",
-            created: self.created,
-            model: &self.model,
-            system_fingerprint: FINGERPRINT,
-            choices,
-            usage: self.include_usage.then_some(usage),
-        };
-        json_event(&chunk, out);
     }
 
     fn write(
         &self,
         index: usize,
         delta: WireDelta<'_>,
+        logprobs: &[TokenLogprobs],
         finish_reason: Option<&'static str>,
         out: &mut Vec<u8>,
     ) {
+        let has_logprobs = self.style.logprobs && !logprobs.is_empty();
         let choice = ChunkChoice {
             index,
             delta,
-            logprobs: None,
+            logprobs: has_logprobs.then(|| logprobs.into()),
             finish_reason,
         };
-        self.chunk(&[choice], None, out);
+        self.envelope.chunk(choice, out);
     }
 
     /// The role, once for each choice and before anything else of it.
@@ -107,7 +155,7 @@ impl ChunkFrames {
             content: Some(""),
             ..WireDelta::default()
         };
-        self.write(choice, opening, None, out);
+        self.write(choice, opening, &[], None, out);
     }
 }
 
@@ -117,34 +165,29 @@ impl Frames for ChunkFrames {
         self.open_choice(0, out);
     }
 
-    fn delta(&mut self, choice: usize, delta: &Delta, _: &[TokenLogprobs], out: &mut Vec<u8>) {
+    fn delta(
+        &mut self,
+        choice: usize,
+        delta: &Delta,
+        logprobs: &[TokenLogprobs],
+        out: &mut Vec<u8>,
+    ) {
         self.open_choice(choice, out);
-        let delta = match delta {
-            Delta::Content(text) => WireDelta {
-                content: Some(text),
-                ..WireDelta::default()
-            },
-            Delta::Reasoning(text) => WireDelta {
-                reasoning_content: Some(text),
-                ..WireDelta::default()
-            },
-            Delta::ToolCall { .. } | Delta::ToolArguments { .. } => return,
-        };
-        self.write(choice, delta, None, out);
+        if let Some(delta) = WireDelta::new(delta, self.style.calls) {
+            self.write(choice, delta, logprobs, None, out);
+        }
     }
 
     fn finished(&mut self, choice: usize, ending: Ending, out: &mut Vec<u8>) {
         self.open_choice(choice, out);
-        let reason = finish_reason(ending.finish.reason);
-        self.write(choice, WireDelta::default(), Some(reason), out);
-        self.finishes.push(ending.finish);
+        let reason = reason(&ending, self.style.calls);
+        let empty = WireDelta::default();
+        self.write(choice, empty, &ending.logprobs, Some(reason), out);
+        self.envelope.end(choice, ending);
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {
-        if self.include_usage {
-            self.chunk(&[], Some(total_usage(&self.finishes).into()), out);
-        }
-        out.extend_from_slice(DONE);
+        self.envelope.close(out);
     }
 
     /// A `data:` event with `error` in it: what the official SDKs look for and raise. No `[DONE]`.
@@ -156,3 +199,6 @@ impl Frames for ChunkFrames {
         out.extend_from_slice(PING);
     }
 }
+
+#[cfg(test)]
+mod tests;

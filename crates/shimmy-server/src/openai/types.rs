@@ -1,31 +1,30 @@
-//! What a chat completion request says, and the objects of its answer.
+//! What a chat completion request says, and the messages of its answer.
 
-use std::collections::BTreeMap;
-
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use shimmy_chat::ToolChoice;
-use shimmy_engine::{Constraint, FinishReason, Usage};
+use shimmy_chat::Thinking;
+use shimmy_engine::MAX_LOGPROBS;
 
-use crate::answer::{Ask, Chat, Input};
+use super::response_format::{ResponseFormat, shape};
+use super::tool_use::{CallStyle, ToolFields, ToolUse};
+use crate::answer::{Ask, Call, Chat, Input};
 use crate::error::ApiError;
-use crate::fields::{LoraField, OneOrMany, Params, constraint, max_tokens};
+use crate::fields::{LoraField, OneOrMany, Params, bounded, max_tokens};
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
 use crate::state::KeepAlive;
-use crate::tools::tools;
+use crate::{ignored, report, samplers};
 
 /// What agents send by habit and a local model can do without. Present, they are left out, and
 /// the answer's `x-shimmy-ignored` header says so.
-const IGNORED: [&str; 12] = [
+pub(super) const IGNORED: [&str; 12] = [
+    "id_slot",
     "metadata",
     "moderation",
-    "parallel_tool_calls",
     "prediction",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
-    "reasoning_effort",
     "safety_identifier",
     "service_tier",
     "store",
@@ -33,8 +32,8 @@ const IGNORED: [&str; 12] = [
     "verbosity",
 ];
 
-/// What a client sends. The fields of [`SamplingFields`](crate::fields::SamplingFields) are read
-/// beside these.
+/// What a client sends. The fields of [`SamplingFields`](crate::fields::SamplingFields) and
+/// [`ToolFields`] are read beside these.
 #[derive(Debug, Deserialize)]
 struct ChatFields {
     model: Option<String>,
@@ -46,36 +45,56 @@ struct ChatFields {
     max_completion_tokens: Option<i64>,
     stop: Option<OneOrMany>,
     response_format: Option<ResponseFormat>,
+    reasoning_effort: Option<Effort>,
     grammar: Option<String>,
     ignore_eos: Option<bool>,
     lora: Option<Vec<LoraField>>,
     chat_template_kwargs: Option<Map<String, Value>>,
-    tools: Option<Vec<Value>>,
-    tool_choice: Option<Value>,
-    functions: Option<Vec<Value>>,
     logprobs: Option<bool>,
-    top_logprobs: Option<u32>,
+    top_logprobs: Option<i64>,
     modalities: Option<Vec<String>>,
     audio: Option<Value>,
     web_search_options: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
-struct StreamOptions {
+pub(super) struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ResponseFormat {
-    Text,
-    JsonObject,
-    JsonSchema { json_schema: JsonSchema },
+impl StreamOptions {
+    /// Whether a stream ends with its usage.
+    pub(super) fn include_usage(options: Option<Self>) -> bool {
+        options.is_some_and(|options| options.include_usage == Some(true))
+    }
 }
 
-#[derive(Debug, Deserialize)]
-struct JsonSchema {
-    schema: Option<Value>,
+/// How much a model is to think.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Effort {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    #[serde(rename = "xhigh")]
+    ExtraHigh,
+    Max,
+}
+
+impl Effort {
+    fn as_str(self) -> &'static str {
+        match self {
+            Effort::None => "none",
+            Effort::Minimal => "minimal",
+            Effort::Low => "low",
+            Effort::Medium => "medium",
+            Effort::High => "high",
+            Effort::ExtraHigh => "xhigh",
+            Effort::Max => "max",
+        }
+    }
 }
 
 /// A chat completion request, read.
@@ -83,9 +102,17 @@ struct JsonSchema {
 pub(super) struct ChatBody {
     pub(super) ask: Ask,
     pub(super) stream: bool,
+    pub(super) answer: AnswerStyle,
     pub(super) include_usage: bool,
     /// The fields that were sent and left out.
     pub(super) ignored: Vec<&'static str>,
+}
+
+/// What the request wants to see in the answer's messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AnswerStyle {
+    pub(super) calls: CallStyle,
+    pub(super) logprobs: bool,
 }
 
 impl ChatBody {
@@ -93,12 +120,14 @@ impl ChatBody {
     pub(super) fn read(body: &JsonBody) -> Result<Self, ApiError> {
         let fields: ChatFields = body.read()?;
         refuse_unsupported(&fields)?;
-        let ignored = ignored(&body.read()?);
-        let tools = tools("tools", fields.tools.unwrap_or_default())?;
-        let tool_choice = match fields.tool_choice.as_ref().and_then(Value::as_str) {
-            Some("none") => ToolChoice::None,
-            _ => ToolChoice::Auto,
-        };
+        samplers::refuse_foreign(body)?;
+        let logprobs = logprobs(&fields)?;
+        let ToolUse {
+            tools,
+            choice,
+            parallel,
+            style,
+        } = body.read::<ToolFields>()?.read()?;
         // The older name is checked even where the newer one wins.
         let limit = max_tokens("max_completion_tokens", fields.max_completion_tokens)?;
         let older_limit = max_tokens("max_tokens", fields.max_tokens)?;
@@ -108,58 +137,48 @@ impl ChatBody {
             stop: OneOrMany::texts(fields.stop),
             ignore_eos: fields.ignore_eos.unwrap_or(false),
             lora: fields.lora,
-            constraint: shape(fields.response_format, fields.grammar)?,
+            constraint: shape(fields.response_format, fields.grammar.as_ref())?,
+            logprobs,
             ..Params::default()
         };
-        let messages = messages(fields.messages)?;
         let kwargs = fields.chat_template_kwargs.unwrap_or_default();
+        let chat = Chat {
+            tools,
+            tool_choice: choice,
+            parallel_calls: parallel,
+            thinking: thinking(fields.reasoning_effort, &kwargs),
+            kwargs,
+            ..Chat::of(messages(fields.messages)?)
+        };
         Ok(Self {
             ask: Ask {
                 model: fields.model,
-                input: Input::Chat(Chat {
-                    tools,
-                    tool_choice,
-                    kwargs,
-                    ..Chat::of(messages)
-                }),
+                input: Input::Chat(chat),
                 params,
                 choices: fields.n.unwrap_or(1) as usize,
                 bytes: body.len(),
                 keep_alive: KeepAlive::Default,
             },
             stream: fields.stream.unwrap_or(false),
-            include_usage: fields
-                .stream_options
-                .is_some_and(|options| options.include_usage == Some(true)),
-            ignored,
+            answer: AnswerStyle {
+                calls: style,
+                logprobs: logprobs.is_some(),
+            },
+            include_usage: StreamOptions::include_usage(fields.stream_options),
+            ignored: ignored::among(body, &IGNORED)?,
         })
     }
 }
 
 /// What would change the meaning of the answer is refused, never left out in silence.
 fn refuse_unsupported(fields: &ChatFields) -> Result<(), ApiError> {
-    let unsupported = |field| Err(ApiError::field(field, "is not supported yet"));
-    if fields.logprobs == Some(true) {
-        return unsupported("logprobs");
-    }
-    if fields.top_logprobs.is_some_and(|count| count > 0) {
-        return unsupported("top_logprobs");
-    }
     if fields.web_search_options.is_some() {
-        return unsupported("web_search_options");
-    }
-    if fields
-        .functions
-        .as_ref()
-        .is_some_and(|functions| !functions.is_empty())
-    {
-        return Err(ApiError::field(
-            "functions",
-            "is not supported: send `tools`",
-        ));
+        let reason = "is refused: this server does not search the web";
+        return Err(ApiError::field("web_search_options", reason));
     }
     if fields.audio.is_some() {
-        return unsupported("audio");
+        let reason = "is refused: this server answers with text only";
+        return Err(ApiError::field("audio", reason));
     }
     if fields
         .modalities
@@ -169,122 +188,102 @@ fn refuse_unsupported(fields: &ChatFields) -> Result<(), ApiError> {
     {
         return Err(ApiError::field("modalities", "may only hold \"text\""));
     }
-    match &fields.tool_choice {
-        None => Ok(()),
-        Some(Value::String(choice)) if choice == "auto" || choice == "none" => Ok(()),
-        Some(Value::String(choice)) if choice != "required" => {
-            let reason = "must be \"auto\", \"none\", \"required\" or an object that names a tool";
-            Err(ApiError::field("tool_choice", reason))
-        }
-        Some(_) => Err(ApiError::field(
-            "tool_choice",
-            "is not supported yet except as \"auto\" and \"none\"",
+    Ok(())
+}
+
+/// How many likely tokens to report beside each chosen one; none reports nothing.
+fn logprobs(fields: &ChatFields) -> Result<Option<u32>, ApiError> {
+    let top = bounded("top_logprobs", fields.top_logprobs, 0..=MAX_LOGPROBS)?;
+    match (fields.logprobs, top) {
+        (Some(true), top) => Ok(Some(top.unwrap_or(0))),
+        (_, Some(1..)) => Err(ApiError::field(
+            "top_logprobs",
+            "needs `logprobs` to be true",
         )),
+        _ => Ok(None),
     }
 }
 
-/// Which of the fields to be left out are there and say something.
-fn ignored(present: &BTreeMap<String, Option<IgnoredAny>>) -> Vec<&'static str> {
-    let sent = |field: &&str| present.get(*field).is_some_and(Option::is_some);
-    IGNORED.into_iter().filter(sent).collect()
+/// Little effort means none: a local model's template can only be told to think or not to.
+fn thinking(effort: Option<Effort>, kwargs: &Map<String, Value>) -> Thinking {
+    let switched = kwargs.get("enable_thinking").and_then(Value::as_bool);
+    let spared = matches!(effort, Some(Effort::None | Effort::Minimal)).then_some(false);
+    Thinking {
+        enabled: switched.or(spared),
+        effort: effort.map(|effort| effort.as_str().to_owned()),
+    }
 }
 
-fn shape(
-    format: Option<ResponseFormat>,
-    grammar: Option<String>,
-) -> Result<Option<Constraint>, ApiError> {
-    let format = match format {
-        None | Some(ResponseFormat::Text) => None,
-        Some(ResponseFormat::JsonObject) => Some(Value::from("json")),
-        Some(ResponseFormat::JsonSchema { json_schema }) => match json_schema.schema {
-            Some(schema @ Value::Object(_)) => Some(schema),
-            // The vendor allows a format without a schema: then only JSON is asked for.
-            None => Some(Value::from("json")),
-            Some(_) => {
-                let field = "response_format.json_schema.schema";
-                return Err(ApiError::field(field, "must be an object"));
-            }
-        },
-    };
-    constraint(format.as_ref(), grammar.as_ref())
-}
-
-/// A complete answer.
-#[derive(Debug, Serialize)]
-pub(super) struct Completion {
-    pub(super) id: String,
-    pub(super) object: &'static str,
-    pub(super) created: i64,
-    pub(super) model: String,
-    pub(super) system_fingerprint: &'static str,
-    pub(super) choices: Vec<Choice>,
-    pub(super) usage: UsageBody,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Choice {
-    pub(super) index: usize,
-    pub(super) message: AnswerMessage,
-    pub(super) logprobs: Option<()>,
-    pub(super) finish_reason: &'static str,
-}
-
+/// A message of an answer.
 #[derive(Debug, Serialize)]
 pub(super) struct AnswerMessage {
-    pub(super) role: &'static str,
-    pub(super) content: String,
+    role: &'static str,
+    /// Null where the model only called tools.
+    content: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) reasoning_content: String,
-    pub(super) refusal: Option<()>,
-    pub(super) annotations: [(); 0],
+    reasoning_content: String,
+    refusal: Option<()>,
+    annotations: [(); 0],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCallBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<FunctionBody>,
 }
 
-/// Tokens, with the details that the vendor's schema requires.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct UsageBody {
-    prompt_tokens: u32,
-    completion_tokens: u32,
-    total_tokens: u32,
-    prompt_tokens_details: PromptDetails,
-    completion_tokens_details: CompletionDetails,
+#[derive(Debug, Serialize)]
+struct ToolCallBody {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: FunctionBody,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
-struct PromptDetails {
-    cached_tokens: u32,
-    audio_tokens: u32,
+#[derive(Debug, Serialize)]
+struct FunctionBody {
+    name: String,
+    arguments: String,
 }
 
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-struct CompletionDetails {
-    reasoning_tokens: u32,
-    audio_tokens: u32,
-    accepted_prediction_tokens: u32,
-    rejected_prediction_tokens: u32,
-}
-
-impl From<Usage> for UsageBody {
-    fn from(usage: Usage) -> Self {
+impl AnswerMessage {
+    /// What the model said, thought and called.
+    pub(super) fn new(
+        content: String,
+        reasoning: String,
+        calls: Vec<Call>,
+        style: CallStyle,
+    ) -> Self {
+        let only_calls = content.is_empty() && !calls.is_empty();
+        let mut functions = calls.into_iter().map(|call| FunctionBody {
+            name: call.name,
+            arguments: call.arguments,
+        });
+        let (function_call, tool_calls) = match style {
+            CallStyle::Function => (functions.next(), Vec::new()),
+            CallStyle::Tools => (None, functions.map(ToolCallBody::new).collect()),
+        };
         Self {
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
-            total_tokens: usage.prompt_tokens + usage.completion_tokens,
-            prompt_tokens_details: PromptDetails {
-                cached_tokens: usage.cached_tokens,
-                audio_tokens: 0,
-            },
-            completion_tokens_details: CompletionDetails::default(),
+            role: "assistant",
+            content: (!only_calls).then_some(content),
+            reasoning_content: reasoning,
+            refusal: None,
+            annotations: [],
+            tool_calls,
+            function_call,
         }
     }
 }
 
-/// The vendor has no word for an answer that was stopped from outside: it stopped.
-pub(super) fn finish_reason(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop | FinishReason::Cancelled => "stop",
-        FinishReason::Length => "length",
+impl ToolCallBody {
+    fn new(function: FunctionBody) -> Self {
+        Self {
+            id: call_id(),
+            kind: "function",
+            function,
+        }
     }
 }
 
-/// Names the build that answered: what the vendor's field is for.
-pub(super) const FINGERPRINT: &str = concat!("shimmy-", env!("CARGO_PKG_VERSION"));
+/// An id for a call, by which its result will be told.
+pub(super) fn call_id() -> String {
+    report::unique_id("call_")
+}

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::support::{Setup, TestServer, chat};
 
 /// Every route, as method and path.
-const ROUTES: [(&str, &str); 16] = [
+const ROUTES: [(&str, &str); 36] = [
     ("POST", "/api/generate"),
     ("GET", "/ws/generate"),
     ("GET", "/api/models"),
@@ -17,9 +17,29 @@ const ROUTES: [(&str, &str); 16] = [
     ("POST", "/api/models/stub/unload"),
     ("GET", "/api/models/stub/status"),
     ("GET", "/diag"),
+    ("GET", "/metrics"),
+    ("GET", "/openapi.json"),
+    ("GET", "/docs/"),
     ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/completions"),
+    ("POST", "/v1/embeddings"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/stub"),
+    ("POST", "/v1/rerank"),
+    ("POST", "/v1/reranking"),
+    ("GET", "/v1/health"),
+    ("POST", "/apply-template"),
+    ("POST", "/completion"),
+    ("POST", "/completions"),
+    ("POST", "/detokenize"),
+    ("POST", "/embedding"),
+    ("POST", "/embeddings"),
+    ("POST", "/infill"),
+    ("GET", "/props"),
+    ("POST", "/rerank"),
+    ("POST", "/reranking"),
+    ("GET", "/slots"),
+    ("POST", "/tokenize"),
     ("HEAD", "/v1/models"),
     ("OPTIONS", "/v1/models"),
     ("GET", "/no/such/route"),
@@ -47,7 +67,7 @@ async fn status(
 }
 
 #[tokio::test]
-async fn every_route_but_health_needs_the_token() {
+async fn every_route_but_health_and_the_docs_page_needs_the_token() {
     let server = with_key().await;
     let long = format!("Bearer {}", "x".repeat(30_000));
     let wrong: [&[(&str, &str)]; 9] = [
@@ -80,7 +100,14 @@ async fn every_route_but_health_needs_the_token() {
             );
         }
     }
-    for path in ["/health", "/health/live", "/health/ready"] {
+    for path in [
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/docs",
+        "/docs/page.css",
+        "/docs/page.js",
+    ] {
         assert_eq!(status(&server, ("GET", path), &[]).await, 200);
     }
 }

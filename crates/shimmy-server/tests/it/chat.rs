@@ -3,7 +3,6 @@
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::loader::TOOLS_TEMPLATE;
 use crate::support::{Setup, chat, events, filters, with};
 
 const PATH: &str = "/v1/chat/completions";

@@ -10,20 +10,19 @@ use shimmy_chat::{ChatTemplate, TemplateVocabulary};
 use shimmy_engine::stub::{StubConfig, session};
 use shimmy_engine::{AdapterId, EngineConfig, SamplingParams};
 use shimmy_server::{
-    AdapterInfo, EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelInfo, ModelStatus,
-    Resident,
+    AdapterInfo, EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelEvents, ModelInfo,
+    ModelStatus, Resident,
 };
 
 /// A loader for servers that never get a request.
 pub(crate) fn loader() -> Arc<dyn Loader> {
     let model = model(StubConfig::default(), EngineConfig::default(), false, None);
-    Arc::new(TestLoader {
-        model: Arc::new(model),
-    })
+    Arc::new(TestLoader::new(Arc::new(model)))
 }
 
 pub(crate) struct TestLoader {
-    pub(crate) model: Arc<LoadedModel>,
+    model: Arc<LoadedModel>,
+    events: ModelEvents,
 }
 
 /// A template that tells the model of its tools.
@@ -90,6 +89,13 @@ fn info(name: &str) -> ModelInfo {
 }
 
 impl TestLoader {
+    /// A loader of a model that is in memory already.
+    pub(crate) fn new(model: Arc<LoadedModel>) -> Self {
+        let events = ModelEvents::default();
+        events.loaded(model.load_time);
+        Self { model, events }
+    }
+
     /// For what takes `default` by its name; a load gets none.
     fn find(&self, name: &str) -> Result<ModelInfo, LoadError> {
         let name = if name == "default" { "stub" } else { name };
@@ -161,6 +167,10 @@ impl Loader for TestLoader {
         let info = self.find(name)?;
         let engine = info.loaded.then(|| EngineReport::of(&self.model));
         Ok(ModelStatus { info, engine })
+    }
+
+    fn events(&self) -> &ModelEvents {
+        &self.events
     }
 
     fn diagnostics(&self) -> Value {

@@ -4,15 +4,25 @@
 
 mod access;
 mod agents;
+mod bounds;
 mod chat;
+mod completions;
 mod consumers;
 mod control;
+mod docs;
+mod embeddings;
 mod errors;
 mod generate;
 mod http;
 mod lifecycle;
+mod llamacpp;
 mod loader;
+mod logprobs;
+mod metrics;
 mod native;
+mod openapi;
+mod schema;
 mod stream;
 mod support;
+mod tool_use;
 mod websocket;

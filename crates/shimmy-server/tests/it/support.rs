@@ -125,9 +125,7 @@ impl TestServer {
     async fn start(setup: Setup) -> Self {
         let model = model(setup.stub, setup.engine, setup.base_model, setup.template);
         let model = Arc::new(model);
-        let loader = Arc::new(TestLoader {
-            model: Arc::clone(&model),
-        });
+        let loader = Arc::new(TestLoader::new(Arc::clone(&model)));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server::bind(listener, AppState::new(loader, setup.server)).unwrap();
         let address = server.local_addr();
@@ -260,7 +258,8 @@ pub(crate) fn events(stream: &str) -> Vec<String> {
 /// Snapshot settings that hide what differs from run to run.
 pub(crate) fn filters() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
-    settings.add_filter(r"chatcmpl-[0-9a-f]{24}", "chatcmpl-[id]");
+    settings.add_filter(r"(chatcmpl|cmpl)-[0-9a-f]{24}", "$1-[id]");
+    settings.add_filter(r#""logprob":-?[\d.e-]+"#, r#""logprob":[p]"#);
     settings.add_filter(r#""created":\d{10}"#, r#""created":[time]"#);
     settings.add_filter(r#""created_at":"[^"]+""#, r#""created_at":"[time]""#);
     settings.add_filter(

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use shimmy_server::{LoadError, LoadedModel};
+use shimmy_server::{LoadError, LoadedModel, ModelEvents};
 
 /// How long shutdown waits for loads to notice that they are not wanted any more.
 const LAST_LOADS: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pub(super) struct Residents {
     settled: Condvar,
     /// Set at shutdown, and watched by every load under way.
     stopping: AtomicBool,
+    events: ModelEvents,
 }
 
 impl Residents {
@@ -102,10 +103,12 @@ impl Residents {
             Ok(model) => {
                 let load_ms = model.load_time.as_millis() as u64;
                 tracing::debug!(model = name, load_ms, "loaded");
+                self.events.loaded(model.load_time);
                 Ok(Arc::new(model))
             }
             Err(reason) => {
                 tracing::debug!(model = name, "cannot be loaded: {reason}");
+                self.events.failed();
                 Err(failed(name, &reason))
             }
         };
@@ -116,6 +119,11 @@ impl Residents {
         };
         self.settled.notify_all();
         outcome
+    }
+
+    /// What has happened to models since the start.
+    pub(super) fn events(&self) -> &ModelEvents {
+        &self.events
     }
 
     /// The model with this key, if it is in memory.

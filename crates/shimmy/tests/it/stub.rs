@@ -20,6 +20,23 @@ fn the_stub_answers_on_the_command_line_and_over_http() {
 }
 
 #[test]
+fn a_load_shows_in_the_metrics() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), &[]);
+    server.generate(&json!({ "prompt": "hello" }));
+    server.generate(&json!({ "prompt": "hello" }));
+    let client = reqwest::blocking::Client::builder().no_proxy().build();
+    let request = client.expect("a client").get(server.url("/metrics"));
+    let metrics = request.send().expect("an answer").text().expect("text");
+    for line in [
+        "shimmy_model_loads_total 1",
+        "shimmy_model_load_failures_total 0",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "{line}\n{metrics}");
+    }
+}
+
+#[test]
 fn a_real_model_is_refused_with_what_to_build() {
     let (folder, model) = tiny_folder();
     let args = ["generate", "--prompt", "x", "--model-path", text(&model)];

@@ -1,0 +1,101 @@
+//! `POST /completion` (and `/completions`), `POST /infill`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::answer::Described;
+use super::request::CompletionBody;
+use super::stream::CompletionFrames;
+use crate::answer;
+use crate::error::ApiError;
+use crate::failures::Answering;
+use crate::limits::JsonBody;
+use crate::llamacpp::error::ErrorBody;
+use crate::state::AppState;
+use crate::{blocking, ignored, sse};
+
+/// Continue a text
+#[utoipa::path(
+    post, path = "/completion", tag = "llama-server", operation_id = "llamacppCompletion",
+    request_body(content = Object, examples(
+        ("An example" = (value = json!({ "prompt": "Once upon a time", "n_predict": 16 }))),
+    )),
+    responses(
+        (status = 200, description = "The answer.", content(
+            (Object = "application/json"),
+            (Object = "text/event-stream"),
+        )),
+        Answering<ErrorBody>,
+    ),
+)]
+pub(crate) async fn completion(
+    State(state): State<Arc<AppState>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let read = CompletionBody::read(&body, state.config.max_prompts)?;
+    answered(&state, read).await
+}
+
+/// Fill the gap in a text
+#[utoipa::path(
+    post, path = "/infill", tag = "llama-server", operation_id = "llamacppInfill",
+    request_body(content = Object, examples(
+        ("An example" = (value = json!({ "input_prefix": "a = ", "input_suffix": ";", "n_predict": 4 }))),
+    )),
+    responses(
+        (status = 200, description = "The answer.", content(
+            (Object = "application/json"),
+            (Object = "text/event-stream"),
+        )),
+        Answering<ErrorBody>,
+    ),
+)]
+pub(crate) async fn infill(
+    State(state): State<Arc<AppState>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    answered(&state, CompletionBody::read_infill(&body)?).await
+}
+
+async fn answered(state: &AppState, body: CompletionBody) -> Result<Response, ApiError> {
+    let CompletionBody {
+        ask,
+        asked,
+        ignored,
+    } = body;
+    let (stream, is_long) = (asked.stream, blocking::is_long(ask.bytes));
+    let mut answers = answer::start(state, ask)
+        .await
+        // The engine's and the other dialects' names for them.
+        .map_err(|error| {
+            error
+                .renamed("format", "json_schema")
+                .renamed("n", "n_cmpl")
+        })?;
+    let model = Arc::clone(&answers.model);
+    let describe = move || Described::new(&model, asked);
+    let described = blocking::run(is_long, describe).await?;
+    let mut response = if stream {
+        let frames = CompletionFrames::new(described);
+        sse::response(answers, frames, state.config.keep_alive())
+    } else {
+        let answered = answers.collect().await?;
+        let mut choices: Vec<Value> = answered
+            .iter()
+            .enumerate()
+            .map(|(index, answered)| described.whole(index, answered))
+            .collect();
+        // One answer stands alone; several are a list.
+        let whole = match choices.len() {
+            1 => choices.swap_remove(0),
+            _ => Value::Array(choices),
+        };
+        Json(whole).into_response()
+    };
+    ignored::name(&mut response, &ignored);
+    Ok(response)
+}

@@ -1,0 +1,89 @@
+//! llama-server's own chunks. Its streams end with the last object, not with `[DONE]`.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use shimmy_chat::Delta;
+use shimmy_engine::{Token, TokenLogprobs};
+
+use super::answer::{Described, Probability, Said};
+use super::error;
+use crate::answer::Ending;
+use crate::error::ApiError;
+use crate::sse::{Frames, PING, json_event};
+
+/// One stream of chunks.
+pub(super) struct CompletionFrames {
+    described: Described,
+    /// Choices whose text holds a line break.
+    broken: BTreeSet<usize>,
+}
+
+#[derive(Serialize)]
+struct Piece<'a> {
+    index: usize,
+    content: &'a str,
+    tokens: Vec<Token>,
+    stop: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    completion_probabilities: Vec<Probability>,
+}
+
+impl CompletionFrames {
+    /// The frames of an answer.
+    pub(super) fn new(described: Described) -> Self {
+        Self {
+            described,
+            broken: BTreeSet::new(),
+        }
+    }
+}
+
+impl Frames for CompletionFrames {
+    fn delta(
+        &mut self,
+        index: usize,
+        delta: &Delta,
+        logprobs: &[TokenLogprobs],
+        out: &mut Vec<u8>,
+    ) {
+        // An answer to a bare prompt is nothing but text.
+        let Delta::Content(content) = delta else {
+            return;
+        };
+        if self.described.is_warm_up() {
+            return;
+        }
+        if content.contains('\n') {
+            self.broken.insert(index);
+        }
+        let piece = Piece {
+            index,
+            content,
+            tokens: self.described.tokens(logprobs),
+            stop: false,
+            completion_probabilities: self.described.probabilities(logprobs),
+        };
+        json_event(&piece, out);
+    }
+
+    fn finished(&mut self, index: usize, ending: Ending, out: &mut Vec<u8>) {
+        let said = Said {
+            index,
+            content: "",
+            logprobs: &ending.logprobs,
+            has_new_line: self.broken.contains(&index),
+        };
+        json_event(&self.described.last(said, &ending.finish), out);
+    }
+
+    fn close(&mut self, _: &mut Vec<u8>) {}
+
+    fn failed(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        json_event(&error::body(error), out);
+    }
+
+    fn idle(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(PING);
+    }
+}

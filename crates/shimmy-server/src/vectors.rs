@@ -1,0 +1,125 @@
+//! Vectors of texts, for every dialect that has a route for them.
+//!
+//! The one way from the dialects to [`Session::embed`](shimmy_engine::Session::embed). It owns
+//! which models are asked for what, and how vectors are scaled; it must not know any wire format.
+
+use std::sync::Arc;
+
+use shimmy_engine::{Embeddings, Pooling, Prompt, PromptPart};
+
+use crate::answer::find_model;
+use crate::error::{ApiError, ErrorKind};
+use crate::state::{AppState, KeepAlive, LoadedModel};
+
+/// What a model made of some texts.
+#[derive(Debug)]
+pub(crate) struct Vectors {
+    pub(crate) model: Arc<LoadedModel>,
+    /// One for each text, in order, as the model gives them: at least one number, all finite.
+    pub(crate) vectors: Vec<Vec<f32>>,
+    /// Tokens of all texts together.
+    pub(crate) tokens: u32,
+}
+
+/// The vectors of texts; complaints about a text name `field`.
+pub(crate) async fn embed(
+    state: &AppState,
+    model: Option<&str>,
+    field: &str,
+    texts: Vec<Prompt>,
+) -> Result<Vectors, ApiError> {
+    let model = find_model(state, model, KeepAlive::Default).await?;
+    match model.session.pooling() {
+        Some(Pooling::Rank) => {
+            let message = format!("{} ranks texts; it makes no embeddings", model.name);
+            Err(ApiError::new(ErrorKind::BadRequest, message))
+        }
+        // Why a model has none, the engine says best.
+        _ => run(state, model, field, texts).await,
+    }
+}
+
+/// How well each document answers a query: one score each, greater is better.
+pub(crate) async fn rank(
+    state: &AppState,
+    model: Option<&str>,
+    query: &str,
+    documents: &[String],
+) -> Result<Vectors, ApiError> {
+    let model = find_model(state, model, KeepAlive::Default).await?;
+    if model.session.pooling() != Some(Pooling::Rank) {
+        let message = format!(
+            "{} does not rank: a reranking model is needed (one whose file says that it pools by rank)",
+            model.name
+        );
+        return Err(ApiError::new(ErrorKind::BadRequest, message));
+    }
+    // Texts of users, so that no document can write the separator between the two.
+    let part = |text: &str| PromptPart::Literal(text.to_owned());
+    let pairs = documents.iter().map(|document| Prompt {
+        parts: vec![part(query), part(document)],
+    });
+    run(state, model, "documents", pairs.collect()).await
+}
+
+async fn run(
+    state: &AppState,
+    model: Arc<LoadedModel>,
+    field: &str,
+    texts: Vec<Prompt>,
+) -> Result<Vectors, ApiError> {
+    let count = texts.len();
+    let embedded = tokio::select! {
+        biased;
+        () = state.aborting.cancelled() => return Err(ApiError::shutting_down()),
+        embedded = model.session.embed(texts) => embedded,
+    };
+    let Embeddings { vectors, tokens } =
+        embedded.map_err(|error| ApiError::from(error).renamed("prompt", field))?;
+    // JSON has no word for what is not a number, and nobody could use it.
+    let whole = |vector: &Vec<f32>| !vector.is_empty() && vector.iter().all(|x| x.is_finite());
+    if vectors.len() != count || !vectors.iter().all(whole) {
+        tracing::error!(model = ?model.name, "numbers of a text are missing or are none");
+        let message = "the model did not make numbers of every text";
+        return Err(ApiError::new(ErrorKind::GenerationFailed, message));
+    }
+    Ok(Vectors {
+        model,
+        vectors,
+        tokens: tokens.iter().sum(),
+    })
+}
+
+/// Scales a vector to the length 1; one without a direction stays as it is.
+pub(crate) fn normalise(vector: &mut [f32]) {
+    let squares: f64 = vector.iter().map(|&x| f64::from(x).powi(2)).sum();
+    scale(vector, squares.sqrt());
+}
+
+/// Divides by a norm, if there is anything to divide by.
+pub(crate) fn scale(vector: &mut [f32], norm: f64) {
+    if norm > 0.0 && norm.is_finite() {
+        vector
+            .iter_mut()
+            .for_each(|x| *x = (f64::from(*x) / norm) as f32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_normalised_vector_has_length_one() {
+        let mut vector = [3.0, 4.0];
+        normalise(&mut vector);
+        assert_eq!(vector, [0.6, 0.8]);
+        // A sum of squares that no f32 can hold.
+        let mut large = [f32::MAX, f32::MAX];
+        normalise(&mut large);
+        assert!((large[0] - 0.5_f32.sqrt()).abs() < 1e-6, "{large:?}");
+        let mut zero = [0.0, 0.0];
+        normalise(&mut zero);
+        assert_eq!(zero, [0.0, 0.0]);
+    }
+}
