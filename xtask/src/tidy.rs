@@ -1,6 +1,7 @@
 //! The rules that no compiler checks: what the documents name exists, every crate takes the
 //! workspace's lints, every source file says what it is.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,8 @@ const ARCHITECTURE_LINES: usize = 200;
 const SOURCE_LINES: usize = 400;
 /// The folders whose paths ARCHITECTURE.md may name.
 const NAMED_FOLDERS: [&str; 5] = ["crates/", "scripts/", "xtask/", "tests/", ".ci/"];
-/// The one crate that may hold unsafe code, and so states its lints itself.
-const UNSAFE_CRATE: &str = "shimmy-llama";
+/// The crates that may hold unsafe code, and so state their lints themselves.
+const UNSAFE_CRATES: [&str; 2] = ["shimmy-llama", "shimmy-native"];
 
 /// Prints what is wrong; true when nothing is.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
@@ -94,7 +95,8 @@ fn check_manifests(root: &Path, problems: &mut Vec<String>) -> Result<()> {
         let text = fs::read_to_string(&manifest)
             .with_context(|| format!("{} cannot be read", manifest.display()))?;
         let shown = relative(root, &manifest);
-        if folder.file_name().is_some_and(|name| name == UNSAFE_CRATE) {
+        let may_be_unsafe = |name: &OsStr| UNSAFE_CRATES.iter().any(|other| name == *other);
+        if folder.file_name().is_some_and(may_be_unsafe) {
             if !section(&text, "lints.clippy")
                 .any(|line| line == r#"undocumented_unsafe_blocks="deny""#)
             {
@@ -231,7 +233,9 @@ mod tests {
             .parent()
             .expect("xtask has a parent");
         let members = members(root).expect("crates/ is there");
-        assert!(members.iter().any(|folder| folder.ends_with(UNSAFE_CRATE)));
+        for name in UNSAFE_CRATES {
+            assert!(members.iter().any(|folder| folder.ends_with(name)));
+        }
         assert!(members.iter().any(|folder| folder.ends_with("xtask")));
     }
 }

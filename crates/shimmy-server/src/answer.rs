@@ -17,8 +17,8 @@ use shimmy_chat::{
     Tool, ToolChoice,
 };
 use shimmy_engine::{
-    Constraint, Event, Finish, GenerateRequest, Generation, Prepared, Prompt, SamplingPatch,
-    SubmitError, TokenLogprobs, Usage,
+    Constraint, Event, Finish, GenerateRequest, Generation, Prepared, Prompt, PromptPart,
+    SamplingPatch, SubmitError, TokenLogprobs, Usage,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +64,8 @@ pub(crate) struct Chat {
     pub(crate) tool_choice: ToolChoice,
     pub(crate) parallel_calls: bool,
     pub(crate) thinking: Thinking,
+    /// The words that the answer has already begun with; it goes on after them.
+    pub(crate) opening: Option<String>,
     /// Further variables for the model's template.
     pub(crate) kwargs: Map<String, Value>,
 }
@@ -77,6 +79,7 @@ impl Chat {
             tool_choice: ToolChoice::Auto,
             parallel_calls: true,
             thinking: Thinking::default(),
+            opening: None,
             kwargs: Map::new(),
         }
     }
@@ -87,7 +90,7 @@ impl Chat {
         model: &LoadedModel,
         shape: Option<&Constraint>,
     ) -> Result<ChatPlan, TemplateError> {
-        model.template.plan(&ChatRequest {
+        let mut plan = model.template.plan(&ChatRequest {
             messages: &self.messages,
             tools: &self.tools,
             tool_choice: &self.tool_choice,
@@ -95,7 +98,10 @@ impl Chat {
             thinking: &self.thinking,
             shape,
             kwargs: &self.kwargs,
-        })
+        })?;
+        let opening = self.opening.clone().map(PromptPart::Literal);
+        plan.prompt.parts.extend(opening);
+        Ok(plan)
     }
 }
 
@@ -181,6 +187,8 @@ pub(crate) struct Answers {
     pub(crate) received: Instant,
     /// How long the request waited for its model.
     pub(crate) load: Duration,
+    /// Tokens of the prompt, counted before anything is computed; of the first of several.
+    pub(crate) prompt_tokens: usize,
     /// `None` once it is complete, and before it is begun.
     choices: Vec<Option<Choice>>,
     /// Those that are not begun, in order.
@@ -259,6 +267,9 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
         move || prepare(&model, input, params, default_max_tokens)
     };
     let prepared = blocking::run(is_slow, prepare).await?;
+    let prompt_tokens = prepared
+        .first()
+        .map_or(0, |ready| ready.prepared.request.prompt.len());
     let waiting = Waiting::list(prepared, choices);
     let metrics = state.metrics.of_model(&model.name);
     let mut answers = Answers {
@@ -266,6 +277,7 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
         model,
         received,
         load,
+        prompt_tokens,
         choices: std::iter::repeat_with(|| None)
             .take(waiting.len())
             .collect(),
@@ -307,7 +319,7 @@ pub(crate) fn total_usage<'a>(finishes: impl IntoIterator<Item = &'a Finish>) ->
 impl Input {
     /// What the answers to this take, prompt by prompt; `shape` is what the request wants their
     /// text to be.
-    fn plan(
+    pub(crate) fn plan(
         self,
         model: &LoadedModel,
         shape: Option<Constraint>,

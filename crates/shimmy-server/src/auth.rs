@@ -248,7 +248,8 @@ fn preflight(asked: &HeaderMap) -> Response {
 fn with_cors(mut response: Response, origin: HeaderValue) -> Response {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    let exposed = HeaderValue::from_static("retry-after, x-shimmy-ignored, x-should-retry");
+    let exposed =
+        HeaderValue::from_static("request-id, retry-after, x-shimmy-ignored, x-should-retry");
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     headers.append(VARY, HeaderValue::from_static("origin"));
     response

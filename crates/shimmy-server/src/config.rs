@@ -59,6 +59,14 @@ pub struct ServerConfig {
     pub keep_alive: Duration,
     /// Silence on a WebSocket, its pongs included, after which it is closed. Default: 60 s.
     pub websocket_idle_timeout: Duration,
+    /// Age at which a WebSocket of the Responses dialect takes no further request; what runs on it
+    /// goes on. Its clients know to connect anew. Default: 60 min.
+    pub websocket_max_age: Duration,
+    /// Answers of the Responses dialect that are kept to go on from, and their bytes together,
+    /// shared histories counted each time. The longest unused go first. Defaults: 1024, 64 MiB.
+    pub max_kept_responses: usize,
+    /// See [`max_kept_responses`](Self::max_kept_responses).
+    pub max_kept_bytes: usize,
     /// Time that running answers get when the server shuts down. Default: 30 s.
     pub drain_timeout: Duration,
 }
@@ -84,6 +92,9 @@ impl Default for ServerConfig {
             write_timeout: Duration::from_secs(60),
             keep_alive: Duration::from_secs(15),
             websocket_idle_timeout: Duration::from_secs(60),
+            websocket_max_age: Duration::from_secs(3600),
+            max_kept_responses: 1024,
+            max_kept_bytes: 64 << 20,
             drain_timeout: Duration::from_secs(30),
         }
     }

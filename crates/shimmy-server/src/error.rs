@@ -15,10 +15,13 @@ use shimmy_engine::{EmbedError, GenerateError, InvalidParameter, SubmitError};
 
 use crate::public::{capped, without_folders};
 use crate::state::LoadError;
-use crate::{llamacpp, native, openai};
+use crate::{anthropic, llamacpp, native, openai, report};
 
 /// Tells the official SDKs, which repeat every status from 500 up by themselves, not to.
 static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Anthropic's name for one request.
+static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// Seconds after which a client whose request found a full queue may come again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -42,6 +45,10 @@ pub(crate) enum ErrorKind {
     NotFound,
     /// No such model.
     ModelNotFound,
+    /// The answer to go on from is not kept.
+    PreviousResponseNotFound,
+    /// The connection is as old as it may get; a new one is welcome.
+    ConnectionLimit,
     /// The route has other methods.
     MethodNotAllowed,
     /// The body did not come in time.
@@ -68,7 +75,10 @@ impl ErrorKind {
     /// The status: this is the only match from errors to statuses.
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            ErrorKind::BadRequest | ErrorKind::ContextLength => StatusCode::BAD_REQUEST,
+            ErrorKind::BadRequest
+            | ErrorKind::ContextLength
+            | ErrorKind::PreviousResponseNotFound
+            | ErrorKind::ConnectionLimit => StatusCode::BAD_REQUEST,
             ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
             ErrorKind::Forbidden => StatusCode::FORBIDDEN,
             ErrorKind::NotFound | ErrorKind::ModelNotFound => StatusCode::NOT_FOUND,
@@ -122,18 +132,38 @@ impl ApiError {
         error
     }
 
-    /// The same complaint where the client knows the field by another name.
-    pub(crate) fn renamed(self, from: &str, to: &str) -> Self {
-        if self.param.as_deref() != Some(from) {
-            return self;
-        }
-        Self {
-            message: self
+    /// The same complaint where a dialect has names of its own for the fields: pairs of ours and
+    /// theirs.
+    pub(crate) fn renamed(mut self, names: &[(&str, &str)]) -> Self {
+        let param = self.param.as_deref();
+        if let Some((ours, theirs)) = names.iter().find(|(ours, _)| param == Some(*ours)) {
+            self.message = self
                 .message
-                .replacen(&format!("`{from}`"), &format!("`{to}`"), 1),
-            param: Some(to.to_owned()),
-            ..self
+                .replace(&format!("`{ours}`"), &format!("`{theirs}`"));
+            self.param = Some((*theirs).to_owned());
         }
+        self
+    }
+
+    /// The message, with the names that were meant perhaps: for dialects whose errors have no
+    /// other place for them.
+    pub(crate) fn message_with_suggestions(&self) -> String {
+        let names = self.detail("suggestions").and_then(Value::as_array);
+        let names: Vec<&str> = names
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        if names.is_empty() {
+            return self.message.clone();
+        }
+        format!("{}; did you mean {}?", self.message, names.join(", "))
+    }
+
+    /// A fact beside the message.
+    pub(crate) fn detail(&self, name: &str) -> Option<&Value> {
+        let found = self.details.iter().find(|(other, _)| *other == name);
+        found.map(|(_, value)| value)
     }
 
     /// The server is going away.
@@ -277,13 +307,22 @@ impl IntoResponse for ApiError {
 
 /// Writes the body of a failed response in the dialect of its path.
 pub(crate) fn render(path: &str, mut response: Response) -> Response {
+    // This dialect names every answer in a header; its clients show the name with an error.
+    let request_id = anthropic::owns(path).then(|| report::unique_id("req_"));
+    if let Some(Ok(id)) = request_id.as_deref().map(HeaderValue::from_str) {
+        response.headers_mut().insert(REQUEST_ID.clone(), id);
+    }
     let Some(error) = response.extensions_mut().remove::<ApiError>() else {
         return response;
     };
     if error.kind.status().is_server_error() {
         tracing::warn!(path = ?path, status = error.kind.status().as_u16(), error = ?error.message, "request failed");
     }
-    let body = if path == "/v1" || path.starts_with("/v1/") {
+    let body = if let Some(id) = &request_id {
+        let mut body = anthropic::error::body(&error);
+        body["request_id"] = Value::from(id.as_str());
+        body
+    } else if path == "/v1" || path.starts_with("/v1/") {
         openai::error::body(&error)
     } else if llamacpp::owns(path) {
         llamacpp::error::body(&error)

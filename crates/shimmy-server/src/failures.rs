@@ -72,7 +72,7 @@ fn reference<B: ToSchema>(kind: ErrorKind) -> (String, RefOr<Response>) {
     (status, RefOr::Ref(Ref::from_response_name(name)))
 }
 
-/// The response that [`reference`] means, by its name.
+/// The response that [`reference()`] means, by its name.
 pub(crate) fn response(name: &str) -> Option<Response> {
     let (body, status) = name.rsplit_once(DOT)?;
     let causes: Vec<&str> = [GUARDED, FINDING, LOADING, ANSWERING]
@@ -109,6 +109,8 @@ fn cause(kind: ErrorKind) -> &'static str {
         ErrorKind::Unavailable => "The server is shutting down or the engine has stopped.",
         ErrorKind::LoadFailed => "The model cannot be loaded, and a retry would fail again.",
         ErrorKind::GenerationFailed => "The engine failed on this request.",
+        ErrorKind::PreviousResponseNotFound => "The answer to go on from is not kept.",
+        ErrorKind::ConnectionLimit => "The connection has lived as long as it may.",
         ErrorKind::Internal => "A fault of the server's.",
     }
 }

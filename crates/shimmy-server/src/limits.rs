@@ -167,7 +167,7 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
 }
 
 /// The parser's "path: complaint at line 1 column 2" as an error that names the field.
-fn complaint(words: &str) -> ApiError {
+pub(crate) fn complaint(words: &str) -> ApiError {
     let words: String = words.chars().take(COMPLAINT_CHARS).collect();
     // At the root there is no path, and the complaint itself may hold a colon.
     let (path, reason) = match words.split_once(": ") {

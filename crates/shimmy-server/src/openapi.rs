@@ -21,14 +21,15 @@ use utoipa::{OpenApi as _, PartialSchema, ToSchema};
 
 use crate::failures::{self, Guarded};
 use crate::routes::{ALIASES, Operations};
-use crate::{llamacpp, native, openai};
+use crate::{anthropic, llamacpp, native, openai};
 
 /// What is sent, and what [`document`] is compared with.
 const DOCUMENT: &str = include_str!("../openapi.json");
 
 /// The groups of routes, in the order of reading.
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     ("OpenAI", "As OpenAI's clients expect them."),
+    ("Anthropic", "As Anthropic's clients expect them."),
     ("llama-server", "As llama-server's clients expect them."),
     (
         "Generate",
@@ -118,6 +119,7 @@ fn error_bodies() -> Vec<(String, RefOr<Schema>)> {
     let mut schemas = Vec::new();
     add::<native::error::ErrorBody>(&mut schemas);
     add::<openai::error::ErrorBody>(&mut schemas);
+    add::<anthropic::error::ErrorBody>(&mut schemas);
     add::<llamacpp::error::ErrorBody>(&mut schemas);
     schemas
 }

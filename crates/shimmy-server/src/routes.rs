@@ -19,7 +19,7 @@ use crate::auth::{Guard, guard};
 use crate::error::{ApiError, ErrorKind, render};
 use crate::state::AppState;
 use crate::table::table;
-use crate::{docs, llamacpp, native, openai, openapi};
+use crate::{anthropic, docs, llamacpp, native, openai, openapi, responses};
 
 // The paths may have wildcards (`{*rest}`) where the documented ones have plain parameters: names of
 // models hold slashes, which OpenAPI cannot say.
@@ -50,6 +50,16 @@ table! {
     post "/v1/reranking"          => openai::rerank::rerank like "/v1/rerank";
     get  "/v1/models"             => openai::models::list;
     get  "/v1/models/{*id}"       => openai::models::one;
+    get  "/v1/responses"          => responses::socket::connect;
+    post "/v1/responses"          => responses::create::create;
+    post "/v1/responses/input_tokens" => responses::create::input_tokens;
+    get  "/v1/responses/{id}"     => responses::kept::retrieve;
+    delete "/v1/responses/{id}"   => responses::kept::delete;
+
+    // Anthropic, and what its clients ask to see whether anybody is there.
+    post "/v1/messages"           => anthropic::messages::create;
+    post "/v1/messages/count_tokens" => anthropic::messages::count_tokens;
+    get  "/api/hello"             => anthropic::hello;
 
     // llama-server.
     post "/apply-template"        => llamacpp::template::apply;

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 
 use crate::config::ServerConfig;
 use crate::metrics::{Metrics, ModelEvents};
+use crate::responses::KeptResponses;
 
 /// A model that is ready to answer.
 pub struct LoadedModel {
@@ -300,6 +301,8 @@ pub struct AppState {
     pub(crate) tasks: TaskTracker,
     /// Places for WebSockets, which the accept loop no longer counts once they are upgraded.
     pub(crate) websockets: Arc<Semaphore>,
+    /// Answers that a later request can go on from.
+    pub(crate) responses: KeptResponses,
 }
 
 impl fmt::Debug for AppState {
@@ -317,6 +320,7 @@ impl AppState {
             metrics: Metrics::new(&loader),
             loader,
             websockets: Arc::new(Semaphore::new(config.max_websockets)),
+            responses: KeptResponses::new(config.max_kept_responses, config.max_kept_bytes),
             config,
             started: Instant::now(),
             draining: CancellationToken::new(),

@@ -75,7 +75,7 @@ async fn run(
         embedded = model.session.embed(texts) => embedded,
     };
     let Embeddings { vectors, tokens } =
-        embedded.map_err(|error| ApiError::from(error).renamed("prompt", field))?;
+        embedded.map_err(|error| ApiError::from(error).renamed(&[("prompt", field)]))?;
     // JSON has no word for what is not a number, and nobody could use it.
     let whole = |vector: &Vec<f32>| !vector.is_empty() && vector.iter().all(|x| x.is_finite());
     if vectors.len() != count || !vectors.iter().all(whole) {

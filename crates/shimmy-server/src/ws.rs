@@ -1,18 +1,56 @@
-//! The life of a WebSocket: sizes, signs of life, the end.
+//! The life of a WebSocket: the upgrade, sizes, signs of life, the end.
 //!
 //! A dialect sees [`Socket::receive`] and [`Socket::send`] and none of the protocol's own frames.
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::response::Response;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::config::ServerConfig;
+use crate::error::{ApiError, ErrorKind};
+use crate::state::AppState;
+
+/// Takes the connection over and lets `serve` have it until either side closes it.
+pub(crate) fn upgrade<S, F>(
+    state: Arc<AppState>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    serve: S,
+) -> Result<Response, ApiError>
+where
+    S: FnOnce(Socket, Arc<AppState>) -> F + Send + 'static,
+    F: Future<Output = Result<Infallible, Closed>> + Send,
+{
+    let upgrade = upgrade.map_err(|rejection| {
+        ApiError::new(
+            ErrorKind::BadRequest,
+            format!("a WebSocket is needed: {rejection}"),
+        )
+    })?;
+    // The upgraded connection is no longer the accept loop's: it needs a place of its own, and
+    // draining has to know of it.
+    let place = Arc::clone(&state.websockets)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::new(ErrorKind::Busy, "as many WebSockets are open as may be"))?;
+    let task = state.tasks.token();
+    Ok(
+        limited(upgrade, &state.config).on_upgrade(|socket| async move {
+            let (_place, _task) = (place, task);
+            let socket = Socket::new(socket, &state.config);
+            // Whoever closed, the connection ends by dropping it, and with it what still runs.
+            let Err(Closed) = serve(socket, state).await;
+        }),
+    )
+}
 
 /// The upgrade with the server's limits on it. A frame or a message over them ends the connection
 /// with code 1009.
-pub(crate) fn limited(upgrade: WebSocketUpgrade, config: &ServerConfig) -> WebSocketUpgrade {
+fn limited(upgrade: WebSocketUpgrade, config: &ServerConfig) -> WebSocketUpgrade {
     upgrade
         .max_frame_size(config.max_body)
         .max_message_size(config.max_body)
@@ -34,7 +72,7 @@ pub(crate) struct Closed;
 
 impl Socket {
     /// Takes over an upgraded connection.
-    pub(crate) fn new(socket: WebSocket, config: &ServerConfig) -> Self {
+    fn new(socket: WebSocket, config: &ServerConfig) -> Self {
         let mut ping = interval_at(Instant::now() + config.keep_alive(), config.keep_alive());
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let idle_timeout = config.websocket_idle_timeout;

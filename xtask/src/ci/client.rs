@@ -1,5 +1,5 @@
-//! The steps that need more than this repository: a real model and the official OpenAI client,
-//! both from a package registry and both kept for the next run.
+//! The steps that need more than this repository: a real model and the vendors' official clients,
+//! all from a package registry and all kept for the next run.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,16 @@ pub(super) fn model(workspace: &Workspace) -> Result<Outcome> {
 }
 
 pub(super) fn openai(workspace: &Workspace) -> Result<Outcome> {
+    let tests = ["openai_test.py", "responses_test.py"];
+    run_tests(workspace, &tests)
+}
+
+pub(super) fn anthropic(workspace: &Workspace) -> Result<Outcome> {
+    run_tests(workspace, &["anthropic_test.py"])
+}
+
+/// Runs files of `tests/clients` against the release binary and a real model.
+fn run_tests(workspace: &Workspace, files: &[&str]) -> Result<Outcome> {
     let binary = built(workspace)?;
     let python = if cfg!(windows) { "python" } else { "python3" };
     if !process::works(python, &["-c", "import venv, ensurepip"]) {
@@ -59,13 +69,8 @@ pub(super) fn openai(workspace: &Workspace) -> Result<Outcome> {
         Err(failed) => return Ok(failed),
     };
     let mut tests = workspace.command(python);
-    tests.args([
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "tests/clients/openai_test.py",
-    ]);
+    tests.args(["-m", "pytest", "-p", "no:cacheprovider"]);
+    tests.args(files.iter().map(|file| format!("tests/clients/{file}")));
     tests.env("PYTHONDONTWRITEBYTECODE", "1");
     pass_through(
         tests

@@ -81,6 +81,15 @@ pub(super) const ALL: &[Step] = &[
             client::openai,
         )
     },
+    Step {
+        needs: Some("release"),
+        is_client: true,
+        ..step(
+            "anthropic",
+            "the official Anthropic client against the binary",
+            client::anthropic,
+        )
+    },
 ];
 
 const fn step(

@@ -30,6 +30,8 @@ pub(super) struct Header {
     pub(super) version: u32,
     pub(super) entries: BTreeMap<String, Value>,
     pub(super) tensors: Vec<TensorInfo>,
+    /// Where the tensors' data starts, in bytes from the beginning of the file.
+    pub(super) data_start: u64,
 }
 
 impl Header {
@@ -53,6 +55,7 @@ impl Header {
             version,
             entries,
             tensors,
+            data_start: start,
         })
     }
 }

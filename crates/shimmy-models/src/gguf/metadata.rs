@@ -84,6 +84,11 @@ impl Metadata {
         &self.header.tensors
     }
 
+    /// Where the tensors' data starts, in bytes from the beginning of the file.
+    pub fn data_start(&self) -> u64 {
+        self.header.data_start
+    }
+
     /// The architecture, such as `llama`. Empty only in the later parts of a split model, which
     /// need not repeat it.
     pub fn architecture(&self) -> &str {

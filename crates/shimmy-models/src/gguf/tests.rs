@@ -84,10 +84,20 @@ fn vocabularies_and_tokenizer_files_are_skipped_but_counted() {
     writer.metadata("scores", Written::F32s(vec![0.0; 5000]));
     writer.metadata("json", " ".repeat((1 << 20) + 1).as_str());
     writer.metadata("last", 1_u32);
-    let metadata = read(writer.to_bytes()).unwrap();
-    let long = |kind| Value::LongArray { kind, length: 5000 };
-    assert_eq!(metadata.get("tokens"), Some(&long(ValueType::String)));
-    assert_eq!(metadata.get("scores"), Some(&long(ValueType::F32)));
+    let bytes = writer.to_bytes();
+    let metadata = read(&bytes).unwrap();
+    let start = |key: &str, expected| match metadata.get(key) {
+        Some(Value::LongArray {
+            kind,
+            length: 5000,
+            offset,
+        }) if *kind == expected => *offset as usize,
+        other => panic!("{key}: {other:?}"),
+    };
+    let tokens = start("tokens", ValueType::String);
+    assert_eq!(bytes[tokens..tokens + 13], *b"\x05\0\0\0\0\0\0\0token");
+    let scores = start("scores", ValueType::F32);
+    assert_eq!(bytes[scores..scores + 20_000], [0; 20_000]);
     let length = (1 << 20) + 1;
     assert_eq!(metadata.get("json"), Some(&Value::LongString { length }));
     assert_eq!(metadata.get("last"), Some(&Value::Unsigned(1)));

@@ -98,6 +98,8 @@ pub enum Value {
         kind: ValueType,
         /// How many there are.
         length: u64,
+        /// Where the first element starts, in bytes from the beginning of the file.
+        offset: u64,
     },
     /// A text above 1 MiB, which was not kept.
     LongString {
@@ -244,12 +246,17 @@ fn read_array<R: Read + Seek>(
             available: cursor.remaining(),
         });
     }
+    let offset = cursor.position();
     match kind.size() {
         Some(size) if length > ARRAY_LIMIT => cursor.skip(length * size, what)?,
         None if length > ARRAY_LIMIT => skip_strings(cursor, length, what, on_string)?,
         _ => return read_items(cursor, kind, length, what, on_string),
     }
-    Ok(Value::LongArray { kind, length })
+    Ok(Value::LongArray {
+        kind,
+        length,
+        offset,
+    })
 }
 
 fn read_items<R: Read + Seek>(

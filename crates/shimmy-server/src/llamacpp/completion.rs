@@ -16,7 +16,7 @@ use crate::failures::Answering;
 use crate::limits::JsonBody;
 use crate::llamacpp::error::ErrorBody;
 use crate::state::AppState;
-use crate::{blocking, ignored, sse};
+use crate::{blocking, sse};
 
 /// Continue a text
 #[utoipa::path(
@@ -73,8 +73,8 @@ async fn answered(state: &AppState, body: CompletionBody) -> Result<Response, Ap
         // The engine's and the other dialects' names for them.
         .map_err(|error| {
             error
-                .renamed("format", "json_schema")
-                .renamed("n", "n_cmpl")
+                .renamed(&[("format", "json_schema")])
+                .renamed(&[("n", "n_cmpl")])
         })?;
     let model = Arc::clone(&answers.model);
     let describe = move || Described::new(&model, asked);
@@ -96,6 +96,6 @@ async fn answered(state: &AppState, body: CompletionBody) -> Result<Response, Ap
         };
         Json(whole).into_response()
     };
-    ignored::name(&mut response, &ignored);
+    ignored.tell(&mut response);
     Ok(response)
 }

@@ -12,10 +12,11 @@ use crate::fields::{
     LoraField, OneOrMany, Params, SamplingFields, bounded, constraint, max_tokens,
 };
 use crate::gap::Gap;
+use crate::ignored::Ignored;
 use crate::limits::JsonBody;
 use crate::prompts::prompts;
+use crate::samplers;
 use crate::state::KeepAlive;
-use crate::{ignored, samplers};
 
 /// The seed that llama-server's clients send for "draw one".
 const RANDOM_SEED: i64 = 0xFFFF_FFFF;
@@ -84,7 +85,7 @@ pub(super) struct CompletionBody {
     pub(super) ask: Ask,
     pub(super) asked: Asked,
     /// The fields that were sent and left out.
-    pub(super) ignored: Vec<&'static str>,
+    pub(super) ignored: Ignored,
 }
 
 /// What of a request its answer repeats, and what it wants to see there.
@@ -163,9 +164,9 @@ impl CompletionBody {
             time_limit: time_limit(fields.t_max_predict_ms),
             ..Params::default()
         };
-        let mut ignored = ignored::among(body, &IGNORED)?;
+        let mut ignored = Ignored::fields(body, &IGNORED)?;
         if fields.cache_prompt == Some(false) {
-            ignored.push("cache_prompt");
+            ignored.note("cache_prompt");
         }
         let choices = fields.n_cmpl.or(fields.n).unwrap_or(1) as usize;
         Ok(Self {

@@ -22,7 +22,7 @@ use crate::error::{ApiError, ErrorKind};
 use crate::failures::Guarded;
 use crate::limits::JsonBody;
 use crate::state::AppState;
-use crate::ws::{Closed, Socket, limited};
+use crate::ws::{self, Closed, Socket};
 
 /// Control frames that are kept while a model loads.
 const EARLY_CONTROLS: usize = 16;
@@ -48,26 +48,9 @@ pub(crate) async fn generate(
     State(state): State<Arc<AppState>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(|rejection| {
-        ApiError::new(
-            ErrorKind::BadRequest,
-            format!("a WebSocket is needed: {rejection}"),
-        )
-    })?;
-    // The upgraded connection is no longer the accept loop's: it needs a place of its own, and
-    // draining has to know of it.
-    let place = Arc::clone(&state.websockets)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::new(ErrorKind::Busy, "as many WebSockets are open as may be"))?;
-    let task = state.tasks.token();
-    Ok(
-        limited(upgrade, &state.config).on_upgrade(|socket| async move {
-            let (_place, _task) = (place, task);
-            let socket = Socket::new(socket, &state.config);
-            // Whoever closed, the connection ends by dropping it, and with it what still runs.
-            let Err(Closed) = Connection::new(socket, state).serve().await;
-        }),
-    )
+    ws::upgrade(state, upgrade, |socket, state| {
+        Connection::new(socket, state).serve()
+    })
 }
 
 struct Connection {

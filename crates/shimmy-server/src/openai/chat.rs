@@ -18,8 +18,8 @@ use crate::answer::{self, Answered, Answers, Ending};
 use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::limits::JsonBody;
+use crate::sse;
 use crate::state::AppState;
-use crate::{ignored, sse};
 
 /// How ids begin, and what the objects call themselves.
 const WHOLE: (&str, &str) = ("chatcmpl-", "chat.completion");
@@ -91,7 +91,7 @@ pub(crate) async fn completions(
     let answers = answer::start(&state, ask)
         .await
         // The engine's name for it.
-        .map_err(|error| error.renamed("format", "response_format"))?;
+        .map_err(|error| error.renamed(&[("format", "response_format")]))?;
     let mut response = if stream {
         let envelope = Envelope::new(PIECE, answers.model.name.clone(), include_usage, endings);
         let frames = ChunkFrames::new(envelope, answer);
@@ -99,7 +99,7 @@ pub(crate) async fn completions(
     } else {
         whole(answers, answer, endings).await?.into_response()
     };
-    ignored::name(&mut response, &ignored);
+    ignored.tell(&mut response);
     Ok(response)
 }
 

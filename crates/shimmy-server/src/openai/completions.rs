@@ -21,11 +21,12 @@ use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::fields::{LoraField, OneOrMany, Params, bounded, max_tokens};
 use crate::gap::Gap;
+use crate::ignored::Ignored;
 use crate::limits::JsonBody;
 use crate::openai::error::ErrorBody;
 use crate::prompts::{self, prompts};
 use crate::state::{AppState, KeepAlive};
-use crate::{blocking, ignored, samplers, sse};
+use crate::{blocking, samplers, sse};
 use stream::TextFrames;
 
 /// How ids begin, and what the objects call themselves: whole and in pieces the same.
@@ -67,7 +68,7 @@ struct TextBody {
     logprobs: Option<u32>,
     /// The prompts, where they are to be repeated before their answers.
     echo: Vec<Prompt>,
-    ignored: Vec<&'static str>,
+    ignored: Ignored,
 }
 
 /// Continue a text
@@ -100,7 +101,7 @@ pub(crate) async fn completions(
     let endings = Endings::new(per_prompt);
     let answers = answer::start(&state, ask)
         .await
-        .map_err(|error| error.renamed("format", "response_format"))?;
+        .map_err(|error| error.renamed(&[("format", "response_format")]))?;
     let model = Arc::clone(&answers.model);
     let spell = move || Ok(echo.iter().map(|p| prompts::text(&model, p)).collect());
     let style = TextStyle {
@@ -115,7 +116,7 @@ pub(crate) async fn completions(
     } else {
         whole(answers, &style, endings).await?.into_response()
     };
-    ignored::name(&mut response, &ignored);
+    ignored.tell(&mut response);
     Ok(response)
 }
 
@@ -163,7 +164,7 @@ impl TextBody {
             include_usage: StreamOptions::include_usage(fields.stream_options),
             logprobs,
             echo,
-            ignored: ignored::among(body, &IGNORED)?,
+            ignored: Ignored::fields(body, &IGNORED)?,
         })
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::failures::Answering;
-use crate::ignored;
+use crate::ignored::Ignored;
 use crate::limits::JsonBody;
 use crate::openai::error::ErrorBody;
 use crate::prompts::prompts;
@@ -118,7 +118,7 @@ pub(crate) async fn embeddings(
         usage: EmbeddingUsage::of(tokens),
     };
     let mut response = Json(list).into_response();
-    ignored::name(&mut response, &ignored::among(&body, &IGNORED)?);
+    Ignored::fields(&body, &IGNORED)?.tell(&mut response);
     Ok(response)
 }
 

@@ -33,23 +33,9 @@ struct ErrorObject {
 
 /// The body as JSON.
 pub(crate) fn body(error: &ApiError) -> Value {
-    // Where names were suggested, the message is the only place this dialect has for them.
-    let names = error
-        .details
-        .iter()
-        .find(|(name, _)| *name == "suggestions");
-    let names: Vec<&str> = names
-        .and_then(|(_, names)| names.as_array())
-        .map(|names| names.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default();
-    let message = if names.is_empty() {
-        error.message.clone()
-    } else {
-        format!("{}; did you mean {}?", error.message, names.join(", "))
-    };
     json!(ErrorBody {
         error: ErrorObject {
-            message,
+            message: error.message_with_suggestions(),
             kind: kind(error.kind),
             param: error.param.clone(),
             code: code(error.kind),
@@ -73,6 +59,8 @@ fn code(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::ContextLength => Some("context_length_exceeded"),
         ErrorKind::ModelNotFound => Some("model_not_found"),
         ErrorKind::Unauthorized => Some("invalid_api_key"),
+        ErrorKind::PreviousResponseNotFound => Some("previous_response_not_found"),
+        ErrorKind::ConnectionLimit => Some("websocket_connection_limit_reached"),
         ErrorKind::QueueFull => Some("queue_full"),
         ErrorKind::LoadFailed => Some("load_failed"),
         ErrorKind::GenerationFailed => Some("generation_failed"),

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::ErrorBody;
 use crate::answer::check_model_name;
+use crate::anthropic::models::{PageQuery, is_client, model, page};
 use crate::error::ApiError;
 use crate::failures::{Finding, Guarded};
 use crate::limits::RestOfPath;
-use crate::query::QueryFields;
 use crate::state::{AppState, LoadError, ModelInfo};
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -75,15 +78,10 @@ impl From<ModelInfo> for Model {
     }
 }
 
-/// How much of the list is wanted.
-#[derive(Debug, Deserialize)]
-pub(crate) struct ListQuery {
-    limit: Option<u32>,
-}
-
 /// The models there are
 ///
-/// Those that can be loaded, as far as is known.
+/// Those that can be loaded, as far as is known. Anthropic's clients, which send
+/// `anthropic-version`, get their own shape.
 #[utoipa::path(
     get, path = "/v1/models", tag = "OpenAI", operation_id = "openaiListModels",
     params(("limit" = Option<u32>, Query, description = "How many at most.")),
@@ -94,19 +92,30 @@ pub(crate) struct ListQuery {
 )]
 pub(crate) async fn list(
     State(state): State<Arc<AppState>>,
-    QueryFields(query): QueryFields<ListQuery>,
-) -> Json<ModelList> {
-    let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
+    headers: HeaderMap,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|_| {
+        ApiError::field(
+            "limit",
+            "is no number, or another part of the query is wrong",
+        )
+    })?;
+    if is_client(&headers) {
+        return Ok(Json(page(&state, &query)?).into_response());
+    }
+    let limit = query.limit.unwrap_or(usize::MAX);
     let models = state
         .loader
         .list()
         .into_iter()
         .filter(|model| model.problem.is_none())
         .take(limit);
-    Json(ModelList {
+    let list = ModelList {
         object: "list",
         data: models.map(Model::from).collect(),
-    })
+    };
+    Ok(Json(list).into_response())
 }
 
 /// One model
@@ -120,8 +129,9 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn one(
     State(state): State<Arc<AppState>>,
+    headers: HeaderMap,
     RestOfPath(name): RestOfPath,
-) -> Result<Json<Model>, ApiError> {
+) -> Result<Response, ApiError> {
     // A trailing slash is another path, not another spelling of this one.
     if name.ends_with('/') {
         return Err(LoadError::NotFound {
@@ -131,5 +141,9 @@ pub(crate) async fn one(
         .into());
     }
     check_model_name(&name)?;
-    Ok(Json(state.loader.status(&name)?.info.into()))
+    let info = state.loader.status(&name)?.info;
+    if is_client(&headers) {
+        return Ok(Json(model(&state, info)).into_response());
+    }
+    Ok(Json(Model::from(info)).into_response())
 }

@@ -10,10 +10,11 @@ use super::tool_use::{CallStyle, ToolFields, ToolUse};
 use crate::answer::{Ask, Call, Chat, Input};
 use crate::error::ApiError;
 use crate::fields::{LoraField, OneOrMany, Params, bounded, max_tokens};
+use crate::ignored::Ignored;
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
 use crate::state::KeepAlive;
-use crate::{ignored, report, samplers};
+use crate::{report, samplers};
 
 /// What agents send by habit and a local model can do without. Present, they are left out, and
 /// the answer's `x-shimmy-ignored` header says so.
@@ -105,7 +106,7 @@ pub(super) struct ChatBody {
     pub(super) answer: AnswerStyle,
     pub(super) include_usage: bool,
     /// The fields that were sent and left out.
-    pub(super) ignored: Vec<&'static str>,
+    pub(super) ignored: Ignored,
 }
 
 /// What the request wants to see in the answer's messages.
@@ -165,7 +166,7 @@ impl ChatBody {
                 logprobs: logprobs.is_some(),
             },
             include_usage: StreamOptions::include_usage(fields.stream_options),
-            ignored: ignored::among(body, &IGNORED)?,
+            ignored: Ignored::fields(body, &IGNORED)?,
         })
     }
 }

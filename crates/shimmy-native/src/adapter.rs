@@ -1,0 +1,235 @@
+//! LoRA adapters: pairs of thin matrices whose product is added to a weight. Owns their files' form
+//! and their arithmetic.
+
+use std::path::{Path, PathBuf};
+
+use shimmy_models::Metadata;
+use shimmy_models::gguf::Value;
+
+use crate::error::Fault;
+use crate::model::{Model, ModelFile, Origin};
+use crate::quant::{self, Kind};
+
+/// Why an adapter could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    /// The file's header is wrong.
+    #[error("cannot read the adapter {}: {error}", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: shimmy_models::GgufError,
+    },
+    /// The file could not be read.
+    #[error("cannot read the adapter {}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        error: std::io::Error,
+    },
+    /// The file holds no LoRA adapter, or one for another architecture.
+    #[error("{} is not a LoRA adapter for a model of the architecture {architecture}", path.display())]
+    NotForModel {
+        /// The file.
+        path: PathBuf,
+        /// The model's architecture.
+        architecture: String,
+    },
+    /// The adapter does not fit the model.
+    #[error("the adapter {} does not fit the model: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: Fault,
+    },
+}
+
+/// A loaded adapter.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    /// By the number of the matrix that they change.
+    pairs: Vec<Option<Pair>>,
+}
+
+/// `B × A`, which is added to a weight.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    /// Rows of `inputs` values, as many as the rank.
+    a: Vec<f32>,
+    /// Rows of `outputs` values, as many as the rank: B, transposed.
+    b: Vec<f32>,
+    rank: usize,
+    outputs: usize,
+    scale: f32,
+}
+
+impl Adapter {
+    /// Loads an adapter for a model. Blocks until its file is read.
+    pub(crate) fn load(model: &Model, path: &Path) -> Result<Self, AdapterError> {
+        let path = || path.to_owned();
+        let metadata = Metadata::open(&path()).map_err(|error| AdapterError::Gguf {
+            path: path(),
+            error,
+        })?;
+        let kind = metadata.get("adapter.type").and_then(Value::as_str);
+        let fits = metadata.architecture() == model.architecture();
+        if !metadata.is_adapter() || kind != Some("lora") || !fits {
+            return Err(AdapterError::NotForModel {
+                path: path(),
+                architecture: model.architecture().to_owned(),
+            });
+        }
+        let file = ModelFile::open(&path()).map_err(|error| AdapterError::Io {
+            path: path(),
+            error,
+        })?;
+        let reader = Reader {
+            metadata: &metadata,
+            file: &file,
+        };
+        let pairs = reader
+            .pairs(&model.origins)
+            .map_err(|reason| AdapterError::Invalid {
+                path: path(),
+                reason,
+            })?;
+        Ok(Self { pairs })
+    }
+
+    /// What is added to the matrix of this number.
+    pub(crate) fn pair(&self, matrix: usize) -> Option<&Pair> {
+        self.pairs.get(matrix)?.as_ref()
+    }
+}
+
+impl Pair {
+    /// Adds `scale × B × A × x` to `out`.
+    pub(crate) fn apply(&self, x: &[f32], scale: f32, out: &mut [f32]) {
+        let out = &mut out[..self.outputs];
+        for rank in 0..self.rank {
+            let a = &self.a[rank * x.len()..(rank + 1) * x.len()];
+            let inner = dot(a, x) * (self.scale * scale);
+            let b = &self.b[rank * self.outputs..(rank + 1) * self.outputs];
+            for (out, b) in out.iter_mut().zip(b) {
+                *out += inner * b;
+            }
+        }
+    }
+}
+
+/// In sixteen sums that are then added up, which is an order of its own and always the same.
+fn dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 16];
+    for (x, y) in x.chunks(16).zip(y.chunks(16)) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += x * y;
+        }
+    }
+    sums.iter().sum()
+}
+
+struct Reader<'a> {
+    metadata: &'a Metadata,
+    file: &'a ModelFile,
+}
+
+impl Reader<'_> {
+    fn pairs(&self, origins: &[Origin]) -> Result<Vec<Option<Pair>>, Fault> {
+        for tensor in self.metadata.tensors() {
+            let weight = tensor.name.rsplit_once(".lora_").map(|(weight, _)| weight);
+            if !origins
+                .iter()
+                .any(|origin| Some(origin.tensor.as_str()) == weight)
+            {
+                return Err(Fault::Adapter(tensor.name.clone()));
+            }
+        }
+        let alpha = self
+            .metadata
+            .get("adapter.lora.alpha")
+            .and_then(Value::as_f64);
+        let alpha = alpha.unwrap_or(0.0) as f32;
+        origins
+            .iter()
+            .map(|origin| self.pair(origin, alpha))
+            .collect()
+    }
+
+    fn pair(&self, origin: &Origin, alpha: f32) -> Result<Option<Pair>, Fault> {
+        // Tied output weights are the token embeddings, which adapters change in another way.
+        let names = ["a", "b"].map(|part| format!("{}.lora_{part}", origin.tensor));
+        let [Some(a), Some(b)] = [&names[0], &names[1]].map(|name| self.find(name)) else {
+            return match names.iter().any(|name| self.find(name).is_some()) {
+                true => Err(Fault::Missing(names.join(" or "))),
+                false => Ok(None),
+            };
+        };
+        if origin.tensor == "token_embd.weight" {
+            return Err(Fault::Adapter(origin.tensor.clone()));
+        }
+        let (inputs, rank) = self.dimensions(a);
+        let (inner, all_outputs) = self.dimensions(b);
+        let fits = inputs == origin.inputs && inner == rank && origin.rows.end <= all_outputs;
+        if !fits || rank == 0 || rank > 4096 {
+            return Err(Fault::Shape(names[0].clone()));
+        }
+        let a = self
+            .floats(a)
+            .ok_or_else(|| Fault::Shape(names[0].clone()))?;
+        let b = self
+            .floats(b)
+            .ok_or_else(|| Fault::Shape(names[1].clone()))?;
+        let outputs = origin.rows.len();
+        let mut transposed = vec![0.0; rank * outputs];
+        let rows = b[origin.rows.start * rank..origin.rows.end * rank].chunks_exact(rank);
+        for (output, row) in rows.enumerate() {
+            for (rank, value) in row.iter().enumerate() {
+                transposed[rank * outputs + output] = *value;
+            }
+        }
+        Ok(Some(Pair {
+            a,
+            b: transposed,
+            rank,
+            outputs,
+            // Without an alpha, a scale is all there is.
+            scale: if alpha == 0.0 {
+                1.0
+            } else {
+                alpha / rank as f32
+            },
+        }))
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        let mut tensors = self.metadata.tensors().iter();
+        tensors.position(|tensor| tensor.name == name)
+    }
+
+    fn dimensions(&self, tensor: usize) -> (usize, usize) {
+        let dims = self.metadata.tensors()[tensor].dims;
+        (dims[0] as usize, dims[1] as usize)
+    }
+
+    /// All values of a tensor; none if they are stored in an unknown form.
+    fn floats(&self, tensor: usize) -> Option<Vec<f32>> {
+        let kind = Kind::new(self.metadata.tensors()[tensor].kind)?;
+        let (columns, rows) = self.dimensions(tensor);
+        let data = self.file.tensor(self.metadata, tensor)?;
+        let mut values = vec![0.0; columns.checked_mul(rows)?];
+        let bytes = kind.row_bytes(columns);
+        if columns == 0 || data.len() < bytes * rows {
+            return None;
+        }
+        for (row, out) in data
+            .chunks_exact(bytes)
+            .zip(values.chunks_exact_mut(columns))
+        {
+            quant::dequantize(kind, row, out);
+        }
+        Some(values)
+    }
+}

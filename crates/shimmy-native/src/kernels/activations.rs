@@ -1,0 +1,223 @@
+//! Activations as the kernels take them: in groups of rows, each block of 32 values of a row
+//! quantised to eight bits with a scale of its own. Owns that layout.
+
+use super::Level;
+use crate::pool::Pool;
+use crate::quant::BLOCK;
+
+/// Words of a block of one row: 32 bytes, the scale, the sum of the quantised values times the scale,
+/// and minus the sums of the quantised values of the block and of its two halves.
+pub(super) const RECORD: usize = BLOCK / 4 + 5;
+/// Words of a block of one row that is not quantised.
+pub(super) const FLOAT_RECORD: usize = BLOCK;
+
+/// What the matrices that follow need.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Forms {
+    /// Quantised values, for quantised weights.
+    pub(crate) quantized: bool,
+    /// Floats, for weights that are floats.
+    pub(crate) floats: bool,
+}
+
+impl Forms {
+    /// What both need.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            quantized: self.quantized || other.quantized,
+            floats: self.floats || other.floats,
+        }
+    }
+}
+
+/// The rows that matrices are multiplied with.
+#[derive(Debug, Default)]
+pub(crate) struct Activations {
+    pub(super) inputs: usize,
+    pub(super) rows: usize,
+    /// Rows of every group but the last.
+    pub(super) group: usize,
+    /// Records of groups, of their blocks, of their words, of their rows.
+    pub(super) quantized: Vec<i32>,
+    pub(super) floats: Vec<i32>,
+}
+
+impl Activations {
+    /// Takes over rows of `inputs` values.
+    pub(crate) fn fill(
+        &mut self,
+        pool: &mut Pool,
+        level: Level,
+        values: &[f32],
+        inputs: usize,
+        forms: Forms,
+    ) {
+        self.inputs = inputs;
+        self.rows = values.len() / inputs;
+        self.group = level.group();
+        let blocks = inputs.div_ceil(BLOCK);
+        let (rows, group) = (self.rows, self.group);
+        let members = |number: usize| group.min(rows - number * group);
+        if forms.quantized {
+            self.quantized.resize(rows * blocks * RECORD, 0);
+            // Tasks of about 4096 values; a group's blocks are contiguous.
+            let parts = if rows <= 2 {
+                1
+            } else {
+                (inputs * group / 4096).max(1)
+            };
+            let tasks = Tasks::new(rows, group, blocks, parts);
+            tasks.run(
+                pool,
+                &mut self.quantized,
+                RECORD,
+                |number, first, records| {
+                    let of_group = &values[number * group * inputs..];
+                    quantize(
+                        level,
+                        &of_group[..members(number) * inputs],
+                        inputs,
+                        first,
+                        records,
+                    );
+                },
+            );
+        }
+        if forms.floats {
+            self.floats.resize(rows * blocks * FLOAT_RECORD, 0);
+            let tasks = Tasks::new(rows, group, blocks, 1);
+            tasks.run(
+                pool,
+                &mut self.floats,
+                FLOAT_RECORD,
+                |number, _, records| {
+                    let of_group = &values[number * group * inputs..];
+                    interleave(&of_group[..members(number) * inputs], inputs, records);
+                },
+            );
+        }
+    }
+}
+
+/// How groups are shared out: each in parts of so many blocks.
+struct Tasks {
+    rows: usize,
+    group: usize,
+    blocks: usize,
+    part: usize,
+}
+
+impl Tasks {
+    fn new(rows: usize, group: usize, blocks: usize, parts: usize) -> Self {
+        let part = blocks.div_ceil(parts).max(1);
+        Self {
+            rows,
+            group,
+            blocks,
+            part,
+        }
+    }
+
+    /// Calls `task` with a group's number, the first of some of its blocks, and their records.
+    fn run(
+        &self,
+        pool: &mut Pool,
+        records: &mut [i32],
+        record: usize,
+        task: impl Fn(usize, usize, &mut [i32]) + Sync,
+    ) {
+        // Few tasks, so a list of slices is cheaper than unsafe code.
+        let mut pieces = Vec::with_capacity(self.rows.div_ceil(self.group) * 8);
+        let mut rest = records;
+        for number in 0..self.rows.div_ceil(self.group) {
+            let members = self.group.min(self.rows - number * self.group);
+            for first in (0..self.blocks).step_by(self.part) {
+                let blocks = self.part.min(self.blocks - first);
+                let (piece, after) = rest.split_at_mut(blocks * members * record);
+                pieces.push((number, first, piece));
+                rest = after;
+            }
+        }
+        pool.for_each(&mut pieces, |_, (number, first, piece)| {
+            task(*number, *first, piece);
+        });
+    }
+}
+
+/// Quantises the blocks from `first` on of a group's rows.
+fn quantize(level: Level, rows: &[f32], inputs: usize, first: usize, records: &mut [i32]) {
+    super::dispatch!(
+        level,
+        quantize_on(rows: &[f32], inputs: usize, first: usize, records: &mut [i32])
+    );
+}
+
+/// # Safety
+///
+/// None needed; it has the form of a kernel, and is compiled for each level.
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "names the level")]
+unsafe fn quantize_on<S>(rows: &[f32], inputs: usize, first: usize, records: &mut [i32]) {
+    let members = rows.len() / inputs;
+    for (index, record) in records.chunks_exact_mut(RECORD * members).enumerate() {
+        let start = (first + index) * BLOCK;
+        for (member, row) in rows.chunks_exact(inputs).enumerate() {
+            let mut values = [0.0; BLOCK];
+            let given = &row[start..inputs.min(start + BLOCK)];
+            values[..given.len()].copy_from_slice(given);
+            quantize_block(&values, member, members, record);
+        }
+    }
+}
+
+#[inline(always)]
+fn quantize_block(values: &[f32; BLOCK], member: usize, members: usize, record: &mut [i32]) {
+    let mut largest = [0.0_f32; 8];
+    for values in values.chunks_exact(8) {
+        for (largest, value) in largest.iter_mut().zip(values) {
+            *largest = largest.max(value.abs());
+        }
+    }
+    let largest = largest.iter().fold(0.0_f32, |all, &one| all.max(one));
+    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+    let mut codes = [0_i32; BLOCK];
+    for (code, value) in codes.iter_mut().zip(values) {
+        // Adding and taking off 1.5 · 2^23 rounds to the nearest whole number, ties to even. A
+        // value that is not finite becomes some code; its scale says that it was not.
+        let rounded = value * inverse + 12_582_912.0;
+        *code = (rounded.to_bits() as i32)
+            .wrapping_sub(0x4b40_0000)
+            .clamp(-127, 127);
+    }
+    let step = largest / 127.0;
+    let half = |codes: &[i32]| codes.iter().sum::<i32>();
+    let (low, high) = (half(&codes[..16]), half(&codes[16..]));
+    for (group, codes) in codes.chunks_exact(4).enumerate() {
+        let bytes = [
+            codes[0] as u8,
+            codes[1] as u8,
+            codes[2] as u8,
+            codes[3] as u8,
+        ];
+        record[group * members + member] = i32::from_le_bytes(bytes);
+    }
+    let mut put = |word: usize, value: i32| record[(BLOCK / 4 + word) * members + member] = value;
+    put(0, step.to_bits() as i32);
+    put(1, (step * (low + high) as f32).to_bits() as i32);
+    put(2, -(low + high));
+    put(3, -low);
+    put(4, -high);
+}
+
+/// Brings a group's rows into the order of its records.
+fn interleave(rows: &[f32], inputs: usize, records: &mut [i32]) {
+    let members = rows.len() / inputs;
+    for (member, row) in rows.chunks_exact(inputs).enumerate() {
+        for (column, value) in row.iter().enumerate() {
+            records[column * members + member] = value.to_bits() as i32;
+        }
+    }
+    for rest in &mut records[inputs * members..] {
+        *rest = 0;
+    }
+}

@@ -1,0 +1,325 @@
+//! Matrices times activations, on all threads. Owns how the work is shared out and which kernel
+//! computes it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use super::activations::{Activations, FLOAT_RECORD, Forms, RECORD};
+use super::tile::{self, multiply as multiply_tile, multiply_floats};
+use super::{Level, scalar};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+use crate::pool::Pool;
+use crate::quant::{BLOCK, Kind, TILE, tile_bytes};
+
+/// Weights that one thread multiplies with all rows before it takes others: they stay in the second
+/// cache level meanwhile.
+const CHUNK: usize = 192 << 10;
+
+/// A matrix in tiles.
+#[derive(Debug)]
+pub(crate) struct Matrix {
+    kind: Kind,
+    inputs: usize,
+    outputs: usize,
+    arena: Arc<Mmap>,
+    range: Range<usize>,
+}
+
+impl Matrix {
+    /// The matrix whose tiles are at `start` of the arena; none if they do not lie within it.
+    pub(crate) fn new(
+        kind: Kind,
+        inputs: usize,
+        outputs: usize,
+        arena: Arc<Mmap>,
+        start: usize,
+    ) -> Option<Self> {
+        let range = start..start.checked_add(Self::bytes(kind, inputs, outputs))?;
+        arena.get(range.clone())?;
+        // A quantised row consists of whole blocks; its kernels rely on it.
+        let whole = kind.is_float() || inputs.is_multiple_of(kind.file_block().0);
+        whole.then_some(Self {
+            kind,
+            inputs,
+            outputs,
+            arena,
+            range,
+        })
+    }
+
+    /// Bytes of a matrix in tiles.
+    pub(crate) fn bytes(kind: Kind, inputs: usize, outputs: usize) -> usize {
+        outputs.div_ceil(TILE) * tile_bytes(kind, inputs)
+    }
+
+    /// Rows of the matrix: what a row of results has.
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Which form of activations it is multiplied with.
+    pub(crate) fn forms(&self) -> Forms {
+        Forms {
+            quantized: !self.kind.is_float(),
+            floats: self.kind.is_float(),
+        }
+    }
+
+    fn tiles(&self) -> usize {
+        self.outputs.div_ceil(TILE)
+    }
+}
+
+/// A matrix and where its products go.
+#[derive(Debug)]
+pub(crate) struct Product<'a> {
+    /// The matrix.
+    pub(crate) matrix: &'a Matrix,
+    /// Results of each row of activations one after the other; each takes the matrix's outputs,
+    /// rounded up to a multiple of 16.
+    pub(crate) out: &'a mut [f32],
+}
+
+/// One matrix of a call, as the threads see it.
+struct Part<'a> {
+    matrix: &'a Matrix,
+    out: *mut f32,
+    stride: usize,
+    /// Its first chunk among those of all matrices.
+    first: usize,
+    /// Tiles of a chunk.
+    chunk: usize,
+}
+
+// SAFETY: the threads write through `out` to different places: each chunk's columns.
+unsafe impl Sync for Part<'_> {}
+
+/// Multiplies matrices with the same activations.
+///
+/// # Panics
+///
+/// When sizes do not match, or the activations lack the form that a matrix needs.
+pub(crate) fn multiply(
+    pool: &mut Pool,
+    level: Level,
+    activations: &Activations,
+    products: &mut [Product<'_>],
+) {
+    let rows = activations.rows;
+    let all: usize = products
+        .iter()
+        .map(|product| product.matrix.range.len())
+        .sum();
+    // Large enough to be worth a hand-out, small enough that all threads end together.
+    let bytes = (all / (pool.threads() * 6)).clamp(8 << 10, CHUNK);
+    let mut chunks = 0;
+    let mut parts = Vec::with_capacity(products.len());
+    for product in products {
+        let matrix = product.matrix;
+        let stride = matrix.tiles() * TILE;
+        assert_eq!(
+            matrix.inputs, activations.inputs,
+            "activations of another width"
+        );
+        assert!(
+            product.out.len() >= rows * stride,
+            "no room for the results"
+        );
+        let (records, record) = if matrix.kind.is_float() {
+            (&activations.floats, FLOAT_RECORD)
+        } else {
+            (&activations.quantized, RECORD)
+        };
+        assert!(records.len() >= rows * matrix.inputs.div_ceil(BLOCK) * record);
+        let chunk = (bytes / tile_bytes(matrix.kind, matrix.inputs)).max(1);
+        parts.push(Part {
+            matrix,
+            out: product.out.as_mut_ptr(),
+            stride,
+            first: chunks,
+            chunk,
+        });
+        chunks += matrix.tiles().div_ceil(chunk);
+    }
+    let parts = &parts[..];
+    pool.run(chunks, &|number| {
+        let index = parts.partition_point(|part| part.first <= number) - 1;
+        let part = &parts[index];
+        let first = (number - part.first) * part.chunk;
+        let last = (first + part.chunk).min(part.matrix.tiles());
+        compute(level, activations, part, first..last);
+    });
+}
+
+/// Multiplies some tiles of a matrix with all rows.
+fn compute(level: Level, activations: &Activations, part: &Part<'_>, tiles: Range<usize>) {
+    let matrix = part.matrix;
+    let float = matrix.kind.is_float();
+    let blocks = matrix.inputs.div_ceil(BLOCK);
+    let bytes = tile_bytes(matrix.kind, matrix.inputs);
+    let weights = matrix.arena[matrix.range.clone()].as_ptr();
+    let (records, record) = if float {
+        (activations.floats.as_ptr(), FLOAT_RECORD)
+    } else {
+        (activations.quantized.as_ptr(), RECORD)
+    };
+    for row in (0..activations.rows).step_by(activations.group) {
+        let members = activations.group.min(activations.rows - row);
+        for number in tiles.clone() {
+            // SAFETY: `multiply` has checked that the activations have this many records and that
+            // there is room for all results; `Matrix::new` that the tiles are there. No other
+            // thread writes this tile's columns. The level is one of this processor.
+            unsafe {
+                let product = tile::Product {
+                    tile: weights.add(number * bytes),
+                    inputs: matrix.inputs,
+                    activations: records.add(row * blocks * record),
+                    out: part.out.add(row * part.stride + number * TILE),
+                    stride: part.stride,
+                    fresh: row == 0,
+                };
+                if float {
+                    for first in (0..members).step_by(FLOAT_ROWS) {
+                        let count = FLOAT_ROWS.min(members - first);
+                        float_kernel(level, matrix.kind, count)(&product, first, members);
+                    }
+                } else {
+                    kernel(level, matrix.kind, members)(&product);
+                }
+            }
+        }
+    }
+}
+
+/// Activations that the kernels of floats take at a time.
+const FLOAT_ROWS: usize = 4;
+
+type Kernel = unsafe fn(&tile::Product);
+type FloatKernel = unsafe fn(&tile::Product, usize, usize);
+
+/// # Safety
+///
+/// As of [`multiply_tile`].
+unsafe fn on_scalar<const KIND: u8, const N: usize>(product: &tile::Product) {
+    // SAFETY: says the caller.
+    unsafe { multiply_tile::<scalar::Scalar, KIND, N>(product) }
+}
+
+/// # Safety
+///
+/// As of [`multiply_tile`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn on_avx2<const KIND: u8, const N: usize>(product: &tile::Product) {
+    // SAFETY: says the caller.
+    unsafe { multiply_tile::<avx2::Avx2, KIND, N>(product) }
+}
+
+/// # Safety
+///
+/// As of [`multiply_tile`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn on_avx512<const KIND: u8, const N: usize>(product: &tile::Product) {
+    // SAFETY: says the caller.
+    unsafe { multiply_tile::<avx512::Avx512, KIND, N>(product) }
+}
+
+/// # Safety
+///
+/// As of [`multiply_floats`].
+unsafe fn floats_on_scalar<const KIND: u8, const N: usize>(
+    product: &tile::Product,
+    first: usize,
+    members: usize,
+) {
+    // SAFETY: says the caller.
+    unsafe { multiply_floats::<scalar::Scalar, KIND, N>(product, first, members) }
+}
+
+/// # Safety
+///
+/// As of [`multiply_floats`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn floats_on_avx2<const KIND: u8, const N: usize>(
+    product: &tile::Product,
+    first: usize,
+    members: usize,
+) {
+    // SAFETY: says the caller.
+    unsafe { multiply_floats::<avx2::Avx2, KIND, N>(product, first, members) }
+}
+
+/// # Safety
+///
+/// As of [`multiply_floats`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn floats_on_avx512<const KIND: u8, const N: usize>(
+    product: &tile::Product,
+    first: usize,
+    members: usize,
+) {
+    // SAFETY: says the caller.
+    unsafe { multiply_floats::<avx512::Avx512, KIND, N>(product, first, members) }
+}
+
+/// The function of a kind and a number of activations.
+macro_rules! choose {
+    ($function:ident, $type:ty, $kind:expr, $count:expr, [$($known:ident)*], $counts:tt) => {
+        match $kind {
+            $(Kind::$known => {
+                choose!(@counts $function, $type, { Kind::$known as u8 }, $count, $counts)
+            })*
+            // The caller tells floats from codes.
+            _ => unreachable!("a kernel of the other family"),
+        }
+    };
+    (@counts $function:ident, $type:ty, $kind:block, $count:expr, [$($n:literal)*]) => {
+        match $count {
+            $($n => $function::<$kind, $n> as $type,)*
+            _ => unreachable!("more activations than a group has"),
+        }
+    };
+}
+
+fn kernel(level: Level, kind: Kind, count: usize) -> Kernel {
+    macro_rules! of {
+        ($function:ident, $counts:tt) => {
+            choose!(
+                $function,
+                Kernel,
+                kind,
+                count,
+                [Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K Iq4Nl Iq4Xs],
+                $counts
+            )
+        };
+    }
+    match level {
+        Level::Scalar => of!(on_scalar, [1]),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => of!(on_avx2, [1 2 3 4]),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => of!(on_avx512, [1 2 3 4 5 6 7 8]),
+    }
+}
+
+fn float_kernel(level: Level, kind: Kind, count: usize) -> FloatKernel {
+    macro_rules! of {
+        ($function:ident, $counts:tt) => {
+            choose!($function, FloatKernel, kind, count, [F32 F16 Bf16], $counts)
+        };
+    }
+    match level {
+        Level::Scalar => of!(floats_on_scalar, [1]),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => of!(floats_on_avx2, [1 2 3 4]),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => of!(floats_on_avx512, [1 2 3 4]),
+    }
+}

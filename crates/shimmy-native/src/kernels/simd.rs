@@ -1,0 +1,71 @@
+//! What the kernels ask of a processor. Each operation is exact or rounds once, so every
+//! implementation gives the same bits: the scalar one is the reference for all others.
+
+/// Vectors of 32-bit lanes.
+///
+/// # Safety
+///
+/// All functions: the processor has the instructions of the implementation, and pointers are valid
+/// for what the name says, of any alignment. Those that take vectors alone are unsafe for the
+/// first reason only.
+pub(super) trait Simd {
+    /// Lanes of a vector; divides 16.
+    const LANES: usize;
+    /// The most activations that a kernel keeps in registers at a time.
+    const ROWS: usize;
+    /// Whether [`dot_bytes`](Self::dot_bytes) takes the offset of 128 off by itself.
+    const BYTES_ARE_CENTRED: bool;
+    /// Floats.
+    type F: Copy;
+    /// Whole numbers of 32 bits, or four times as many bytes.
+    type I: Copy;
+
+    unsafe fn splat(value: f32) -> Self::F;
+    unsafe fn load(from: *const f32) -> Self::F;
+    unsafe fn store(to: *mut f32, value: Self::F);
+    unsafe fn load_f16(from: *const u8) -> Self::F;
+    unsafe fn load_bf16(from: *const u8) -> Self::F;
+    unsafe fn load_i8(from: *const u8) -> Self::F;
+    unsafe fn load_u8(from: *const u8) -> Self::F;
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    /// `a × b + c`, rounded once.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `c − a × b`, rounded once.
+    unsafe fn fnma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The nearest whole numbers, ties to even; lanes beyond an `i32` are unspecified.
+    unsafe fn round(value: Self::F) -> Self::I;
+    unsafe fn to_float(value: Self::I) -> Self::F;
+    /// Two to the power of each lane, which is from −126 to 127.
+    unsafe fn exp2i(value: Self::I) -> Self::F;
+
+    /// The value where `x` is above `limit`, zero elsewhere.
+    unsafe fn keep_above(x: Self::F, limit: f32, value: Self::F) -> Self::F;
+    /// The largest lane.
+    unsafe fn largest(value: Self::F) -> f32;
+
+    unsafe fn splat_i(value: i32) -> Self::I;
+    unsafe fn load_i(from: *const u8) -> Self::I;
+    unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
+    /// `a | (b & mask)`.
+    unsafe fn or_masked(a: Self::I, b: Self::I, mask: Self::I) -> Self::I;
+    /// Shifts the 16-bit halves of each lane right.
+    unsafe fn right<const BY: u32>(value: Self::I) -> Self::I;
+    /// Shifts the 16-bit halves of each lane left.
+    unsafe fn left<const BY: u32>(value: Self::I) -> Self::I;
+    /// Shifts each lane left.
+    unsafe fn left_lane<const BY: u32>(value: Self::I) -> Self::I;
+    /// For each byte, which is below 16, that byte of the table.
+    unsafe fn lookup(table: &[u8; 16], index: Self::I) -> Self::I;
+    /// Adds to each lane the products of its four unsigned bytes of `codes`, each below 64, with
+    /// the signed bytes of `by`, none of which is −128.
+    unsafe fn dot(to: Self::I, codes: Self::I, by: Self::I) -> Self::I;
+    /// The same for any bytes; see [`BYTES_ARE_CENTRED`](Self::BYTES_ARE_CENTRED).
+    unsafe fn dot_bytes(to: Self::I, codes: Self::I, by: Self::I) -> Self::I;
+    /// Asks for a cache line that is needed soon. The address need not be valid.
+    unsafe fn prefetch(from: *const u8);
+}

@@ -1,0 +1,153 @@
+//! A loaded model: plan and weights, shared by all runners. Owns opening; must not know sequences.
+
+mod file;
+mod load;
+mod sources;
+mod weights;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use shimmy_models::Metadata;
+use shimmy_models::gguf::FileKind;
+
+use crate::error::{Fault, OpenError, Unsupported};
+use crate::kernels::Level;
+use crate::plan::{Plan, PlanError};
+use crate::pool::Pool;
+use crate::quant::{self, Kind};
+use crate::threads::physical_cores;
+use crate::tokenizer::NativeTokenizer;
+
+pub(crate) use file::{ModelFile, range};
+pub(crate) use load::{Linear, Loaded, Origin};
+pub(crate) use weights::{Layer, RopeFactors};
+
+/// How a model is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Threads that pack the weights; one for each physical core by default.
+    pub threads: Option<usize>,
+}
+
+/// A model in memory, shared by the runners that compute with it.
+#[derive(Debug)]
+pub struct Model {
+    path: PathBuf,
+    architecture: String,
+    pub(crate) plan: Plan,
+    pub(crate) weights: Loaded,
+    /// Where each matrix came from, by its number.
+    pub(crate) origins: Vec<Origin>,
+    file: ModelFile,
+    embedding: Range<usize>,
+    pub(crate) level: Level,
+}
+
+/// Whether this engine can run a model, from its header alone. Takes a millisecond at most.
+pub fn supports(metadata: &Metadata) -> Result<(), Unsupported> {
+    match examine(metadata) {
+        // What is wrong with the file, opening it says.
+        Ok(_) | Err(PlanError::Fault(_)) => Ok(()),
+        Err(PlanError::Unsupported(unsupported)) => Err(unsupported),
+    }
+}
+
+/// Loads a model and its tokenizer. Blocks until the weights are read and packed; an
+/// [`Unsupported`] one is refused before.
+pub fn open(path: &Path, options: &Options) -> Result<(Arc<Model>, NativeTokenizer), OpenError> {
+    let io = |error| OpenError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    let invalid = |reason| OpenError::Invalid {
+        path: path.to_owned(),
+        reason,
+    };
+    let metadata = Metadata::open(path).map_err(|error| OpenError::Gguf {
+        path: path.to_owned(),
+        error,
+    })?;
+    let (plan, sources) = examine(&metadata).map_err(|error| match error {
+        PlanError::Unsupported(unsupported) => OpenError::Unsupported(unsupported),
+        PlanError::Fault(fault) => invalid(fault),
+    })?;
+    let file = ModelFile::open(path).map_err(io)?;
+    let short = || invalid(Fault::Shape("the file".to_owned()));
+    let (loaded, tokenizer) = std::thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| NativeTokenizer::new(&metadata, file.bytes()));
+        let mut pool = Pool::new(options.threads.unwrap_or_else(physical_cores));
+        let embedding = sources.embedding;
+        let loaded = load::load(&mut pool, &file, &metadata, sources);
+        file.release(&metadata, embedding);
+        (loaded, tokenizer.join())
+    });
+    let (weights, origins) = loaded.map_err(io)?.ok_or_else(short)?;
+    let tokenizer = match tokenizer {
+        Ok(tokenizer) => tokenizer.map_err(|error| match error {
+            PlanError::Unsupported(unsupported) => OpenError::Unsupported(unsupported),
+            PlanError::Fault(fault) => invalid(fault),
+        })?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
+    let embedding = range(&metadata, weights.embedding).ok_or_else(short)?;
+    let model = Model {
+        path: path.to_owned(),
+        architecture: metadata.architecture().to_owned(),
+        plan,
+        weights,
+        origins,
+        file,
+        embedding,
+        level: Level::detect(),
+    };
+    Ok((Arc::new(model), tokenizer))
+}
+
+fn examine(metadata: &Metadata) -> Result<(Plan, sources::Sources), PlanError> {
+    if metadata.file_kind() != FileKind::Model {
+        return Err(Unsupported::File("a file that is no model").into());
+    }
+    if metadata.split().is_some() {
+        return Err(Unsupported::File("a model in several files").into());
+    }
+    let plan = Plan::read(metadata)?;
+    let sources = sources::find(&plan, metadata)?;
+    NativeTokenizer::supports(metadata)?;
+    Ok((plan, sources))
+}
+
+impl Model {
+    /// The file it was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The architecture, such as `llama`.
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// Tokens of the context that the model was made for.
+    pub fn context_length(&self) -> usize {
+        self.plan.context
+    }
+
+    /// Length of a row of logits.
+    pub fn vocabulary(&self) -> usize {
+        self.plan.vocabulary
+    }
+
+    /// Writes the embedding of a token, which is in the vocabulary.
+    pub(crate) fn embed(&self, token: usize, out: &mut [f32]) {
+        let kind: Kind = self.weights.embedding_kind;
+        let bytes = kind.row_bytes(self.plan.width);
+        let data = &self.file.bytes()[self.embedding.clone()];
+        quant::dequantize(kind, &data[token * bytes..(token + 1) * bytes], out);
+        if self.plan.scales.embedding != 1.0 {
+            out.iter_mut()
+                .for_each(|value| *value *= self.plan.scales.embedding);
+        }
+    }
+}

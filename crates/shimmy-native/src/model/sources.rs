@@ -1,0 +1,238 @@
+//! Which tensors of a file are which weights. Owns their names, and the check that a file has what a
+//! plan needs and nothing that it does not know; reads no tensor.
+
+use std::collections::HashMap;
+
+use shimmy_models::Metadata;
+use shimmy_models::gguf::TensorInfo;
+
+use super::weights::{Layer, RopeFactors, Weights};
+use crate::error::{Fault, Unsupported};
+use crate::plan::{Plan, PlanError};
+use crate::quant::Kind;
+
+/// Where a matrix is in the file.
+#[derive(Debug, Clone)]
+pub(super) struct MatrixSource {
+    /// The tensor's name, by which adapters change it.
+    pub(super) name: String,
+    pub(super) tensor: usize,
+    pub(super) kind: Kind,
+    pub(super) inputs: usize,
+    /// Some files keep several matrices in one tensor: the first row of this one, and how many.
+    pub(super) first: usize,
+    pub(super) outputs: usize,
+    pub(super) bias: Option<VectorSource>,
+}
+
+/// Where some floats are in the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct VectorSource {
+    pub(super) tensor: usize,
+    pub(super) kind: Kind,
+    pub(super) first: usize,
+    pub(super) length: usize,
+}
+
+pub(super) type Sources = Weights<MatrixSource, VectorSource>;
+
+/// Finds all weights of a plan.
+pub(super) fn find(plan: &Plan, metadata: &Metadata) -> Result<Sources, PlanError> {
+    let mut table = Table::new(metadata.tensors());
+    let sources = table.weights(plan)?;
+    table.check_rest()?;
+    Ok(sources)
+}
+
+/// The tensor table, with what of it has been asked for.
+struct Table<'a> {
+    tensors: &'a [TensorInfo],
+    by_name: HashMap<&'a str, usize>,
+    used: Vec<bool>,
+}
+
+impl<'a> Table<'a> {
+    fn new(tensors: &'a [TensorInfo]) -> Self {
+        let names = tensors.iter().enumerate();
+        Self {
+            tensors,
+            by_name: names
+                .map(|(index, tensor)| (tensor.name.as_str(), index))
+                .collect(),
+            used: vec![false; tensors.len()],
+        }
+    }
+
+    fn weights(&mut self, plan: &Plan) -> Result<Sources, PlanError> {
+        let embedding = self.matrix("token_embd", plan.width, 0, plan.vocabulary)?;
+        let output = if self.by_name.contains_key("output.weight") {
+            self.matrix("output", plan.width, 0, plan.vocabulary)?
+        } else {
+            embedding.clone()
+        };
+        let layers = (0..plan.layers).map(|layer| self.layer(plan, layer));
+        let half = plan.rope.dimensions / 2;
+        Ok(Weights {
+            layers: layers.collect::<Result<_, _>>()?,
+            output_norm: self.vector("output_norm.weight", plan.width)?,
+            embedding: embedding.tensor,
+            embedding_kind: embedding.kind,
+            output,
+            rope_factors: RopeFactors {
+                all: self.find_vector("rope_freqs.weight", half)?,
+                short: self.find_vector("rope_factors_short.weight", half)?,
+                long: self.find_vector("rope_factors_long.weight", half)?,
+            },
+        })
+    }
+
+    fn layer(
+        &mut self,
+        plan: &Plan,
+        layer: usize,
+    ) -> Result<Layer<MatrixSource, VectorSource>, PlanError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let norm = |part: &str| format!("blk.{layer}.{part}.weight");
+        let (width, feed_forward) = (plan.width, plan.feed_forward);
+        let (queries, keys) = (plan.query_width(), plan.key_width());
+        let joined = name("attn_qkv");
+        let [query, key, value] = if self.has(&joined) {
+            [(0, queries), (queries, keys), (queries + keys, keys)]
+                .map(|(first, outputs)| (joined.clone(), first, outputs))
+        } else {
+            [("attn_q", queries), ("attn_k", keys), ("attn_v", keys)]
+                .map(|(part, outputs)| (name(part), 0, outputs))
+        };
+        let [gate, up] = if self.has(&name("ffn_gate")) {
+            [(name("ffn_gate"), 0), (name("ffn_up"), 0)]
+        } else {
+            [(name("ffn_up"), 0), (name("ffn_up"), feed_forward)]
+        };
+        Ok(Layer {
+            attention_norm: self.vector(&norm("attn_norm"), width)?,
+            query: self.matrix(&query.0, width, query.1, query.2)?,
+            key: self.matrix(&key.0, width, key.1, key.2)?,
+            value: self.matrix(&value.0, width, value.1, value.2)?,
+            query_norm: self.find_vector(&norm("attn_q_norm"), plan.head)?,
+            key_norm: self.find_vector(&norm("attn_k_norm"), plan.head)?,
+            attention_output: self.matrix(&name("attn_output"), queries, 0, width)?,
+            attention_post_norm: self.find_vector(&norm("post_attention_norm"), width)?,
+            feed_forward_norm: self.vector(&norm("ffn_norm"), width)?,
+            gate: self.matrix(&gate.0, width, gate.1, feed_forward)?,
+            up: self.matrix(&up.0, width, up.1, feed_forward)?,
+            down: self.matrix(&name("ffn_down"), feed_forward, 0, width)?,
+            feed_forward_post_norm: self.find_vector(&norm("post_ffw_norm"), width)?,
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(format!("{name}.weight").as_str())
+    }
+
+    /// Some rows of the matrix `name.weight`, with its bias if there is one.
+    fn matrix(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        first: usize,
+        outputs: usize,
+    ) -> Result<MatrixSource, PlanError> {
+        let weight = format!("{name}.weight");
+        let index = self.index(&weight)?;
+        let tensor = &self.tensors[index];
+        let [columns, rows, 1, 1] = tensor.dims else {
+            return Err(Fault::Shape(weight).into());
+        };
+        let joined = self.rows_of_joined(name, first, outputs, rows as usize);
+        if columns as usize != inputs || !joined {
+            return Err(Fault::Shape(weight).into());
+        }
+        let kind = self.kind(index)?;
+        let bias_name = format!("{name}.bias");
+        let bias = match self.by_name.contains_key(bias_name.as_str()) {
+            true => Some(VectorSource {
+                first,
+                length: outputs,
+                ..self.vector(&bias_name, rows as usize)?
+            }),
+            false => None,
+        };
+        Ok(MatrixSource {
+            name: weight,
+            tensor: index,
+            kind,
+            inputs,
+            first,
+            outputs,
+            bias,
+        })
+    }
+
+    /// Whether a tensor's number of rows is right: of all its matrices, if they are joined.
+    fn rows_of_joined(&self, name: &str, first: usize, outputs: usize, rows: usize) -> bool {
+        if name.ends_with("attn_qkv") {
+            return first + outputs <= rows;
+        }
+        let joined = name.ends_with("ffn_up") && !self.has(&name.replace("ffn_up", "ffn_gate"));
+        let matrices = if joined { 2 } else { 1 };
+        rows == outputs * matrices && first + outputs <= rows
+    }
+
+    fn vector(&mut self, name: &str, length: usize) -> Result<VectorSource, PlanError> {
+        let index = self.index(name)?;
+        if self.tensors[index].elements() != length as u64 {
+            return Err(Fault::Shape(name.to_owned()).into());
+        }
+        let kind = self.kind(index)?;
+        if !kind.is_float() {
+            return Err(self.format(index));
+        }
+        Ok(VectorSource {
+            tensor: index,
+            kind,
+            first: 0,
+            length,
+        })
+    }
+
+    fn find_vector(
+        &mut self,
+        name: &str,
+        length: usize,
+    ) -> Result<Option<VectorSource>, PlanError> {
+        match self.by_name.contains_key(name) {
+            true => self.vector(name, length).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn index(&mut self, name: &str) -> Result<usize, PlanError> {
+        let index = self.by_name.get(name).copied();
+        let index = index.ok_or_else(|| Fault::Missing(name.to_owned()))?;
+        self.used[index] = true;
+        Ok(index)
+    }
+
+    fn kind(&self, index: usize) -> Result<Kind, PlanError> {
+        Kind::new(self.tensors[index].kind).ok_or_else(|| self.format(index))
+    }
+
+    fn format(&self, index: usize) -> PlanError {
+        let tensor = &self.tensors[index];
+        let number = || format!("type {}", tensor.kind.number());
+        Unsupported::Format {
+            tensor: tensor.name.clone(),
+            format: tensor.kind.name().map_or_else(number, ToOwned::to_owned),
+        }
+        .into()
+    }
+
+    /// A tensor that nobody asked for means that the model computes something more.
+    fn check_rest(&self) -> Result<(), PlanError> {
+        let mut rest = self.tensors.iter().zip(&self.used);
+        match rest.find(|(_, used)| !**used) {
+            Some((tensor, _)) => Err(Unsupported::Tensor(tensor.name.clone()).into()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The families: what each architecture does differently from the usual decoder.
+
+use super::keys::Keys;
+use super::{Local, Pairs, Plan, PlanError, Rope, Scales, Scores};
+use crate::error::Unsupported;
+use crate::kernels::Gate;
+
+/// The plan of a model, by its architecture.
+pub(super) fn describe(keys: &Keys<'_>) -> Result<Plan, PlanError> {
+    match keys.metadata.architecture() {
+        // Mistral's and SmolLM's files name this architecture, too.
+        "llama" => usual(keys, Pairs::Adjacent),
+        "granite" => granite(keys),
+        // They differ by biases (Qwen2) and norms of queries and keys (Qwen3), which are tensors.
+        "qwen2" | "qwen3" => usual(keys, Pairs::Halves),
+        "gemma" => gemma(keys),
+        "gemma2" => gemma2(keys),
+        "gemma3" => gemma3(keys),
+        "phi3" => phi3(keys),
+        other => Err(Unsupported::Architecture(other.to_owned()).into()),
+    }
+}
+
+/// The decoder that all others are variations of.
+fn usual(keys: &Keys<'_>, pairs: Pairs) -> Result<Plan, PlanError> {
+    // Mixtures of experts carry the same architecture's name in some families.
+    if let Some(count) = keys.find_number("expert_count")?.filter(|&count| count > 0) {
+        return Err(keys.unsupported("expert_count", &count.to_string()));
+    }
+    let heads = keys.number("attention.head_count")?;
+    let width = keys.number("embedding_length")?;
+    let head = match keys.find_number("attention.key_length")? {
+        Some(head) => head,
+        None => width.checked_div(heads).unwrap_or(0),
+    };
+    if let Some(value) = keys.find_number("attention.value_length")?
+        && value != head
+    {
+        return Err(keys.unsupported("attention.value_length", &value.to_string()));
+    }
+    Ok(Plan {
+        layers: keys.number("block_count")?,
+        width,
+        heads,
+        key_heads: keys
+            .find_number("attention.head_count_kv")?
+            .unwrap_or(heads),
+        head,
+        feed_forward: keys.number("feed_forward_length")?,
+        vocabulary: keys.vocabulary()?,
+        context: keys.number("context_length")?,
+        epsilon: keys.float("attention.layer_norm_rms_epsilon")?,
+        gate: Gate::Silu,
+        rope: rope(keys, pairs, head)?,
+        local: None,
+        scores: Scores {
+            scale: 1.0 / (head as f32).sqrt(),
+            cap: None,
+        },
+        scales: Scales::default(),
+    })
+}
+
+fn rope(keys: &Keys<'_>, pairs: Pairs, head: usize) -> Result<Rope, PlanError> {
+    let scaling = keys.text("rope.scaling.type").unwrap_or("none");
+    let factor = match keys.factor("rope.scaling.factor")? {
+        Some(factor) => Some(factor),
+        // The name that the first files with it used.
+        None => keys.factor("rope.scale_linear")?,
+    };
+    let stretch = match scaling {
+        "linear" => factor.unwrap_or(1.0),
+        // Files from before the type had a name mean a linear one by a factor.
+        "none" if keys.text("rope.scaling.type").is_none() => factor.unwrap_or(1.0),
+        "none" | "longrope" => 1.0,
+        other => return Err(keys.unsupported("rope.scaling.type", other)),
+    };
+    let trained = keys.find_number("rope.scaling.original_context_length")?;
+    Ok(Rope {
+        pairs,
+        dimensions: keys.find_number("rope.dimension_count")?.unwrap_or(head),
+        base: keys.find_float("rope.freq_base")?.unwrap_or(10_000.0),
+        stretch,
+        magnitude: 1.0,
+        short_context: trained.unwrap_or(usize::MAX),
+    })
+}
+
+fn granite(keys: &Keys<'_>) -> Result<Plan, PlanError> {
+    let mut plan = usual(keys, Pairs::Adjacent)?;
+    if let Some(scale) = keys.factor("attention.scale")? {
+        plan.scores.scale = scale;
+    }
+    plan.scales.embedding = keys.factor("embedding_scale")?.unwrap_or(1.0);
+    plan.scales.residual = keys.factor("residual_scale")?.unwrap_or(1.0);
+    plan.scales.logits = 1.0 / keys.factor("logit_scale")?.unwrap_or(1.0);
+    Ok(plan)
+}
+
+fn gemma(keys: &Keys<'_>) -> Result<Plan, PlanError> {
+    let mut plan = usual(keys, Pairs::Halves)?;
+    plan.gate = Gate::Gelu;
+    plan.scales.embedding = (plan.width as f32).sqrt();
+    Ok(plan)
+}
+
+fn gemma2(keys: &Keys<'_>) -> Result<Plan, PlanError> {
+    let mut plan = gemma(keys)?;
+    plan.scores.cap = keys.factor("attn_logit_softcapping")?.or(Some(50.0));
+    plan.scales.logit_cap = keys.factor("final_logit_softcapping")?.or(Some(30.0));
+    // The largest of them, and only it, scales by the width that heads would have otherwise.
+    if plan.layers == 46 {
+        plan.scores.scale = 1.0 / (plan.width as f32 / plan.heads as f32).sqrt();
+    }
+    plan.local = Some(Local {
+        window: window(keys)?.unwrap_or(4096),
+        period: 2,
+        rope: plan.rope,
+    });
+    Ok(plan)
+}
+
+fn gemma3(keys: &Keys<'_>) -> Result<Plan, PlanError> {
+    let mut plan = gemma(keys)?;
+    plan.scales.logit_cap = keys.factor("final_logit_softcapping")?;
+    if plan.layers == 62 {
+        plan.scores.scale = 1.0 / (plan.width as f32 / plan.heads as f32).sqrt();
+    }
+    let period = keys.find_number("attention.sliding_window_pattern")?;
+    let local_base = keys.find_float("rope.freq_base_swa")?;
+    if let Some(window) = window(keys)? {
+        plan.local = Some(Local {
+            window,
+            period: period.filter(|&period| period > 0).unwrap_or(6),
+            rope: Rope {
+                base: local_base.unwrap_or(10_000.0),
+                stretch: 1.0,
+                ..plan.rope
+            },
+        });
+    }
+    Ok(plan)
+}
+
+fn phi3(keys: &Keys<'_>) -> Result<Plan, PlanError> {
+    let mut plan = usual(keys, Pairs::Halves)?;
+    // Some files name a window, which llama.cpp does not apply either.
+    if keys.has_tensor("rope_factors_long.weight") {
+        plan.rope.magnitude = keys.factor("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    }
+    Ok(plan)
+}
+
+fn window(keys: &Keys<'_>) -> Result<Option<u32>, PlanError> {
+    let window = keys.find_number("attention.sliding_window")?;
+    let window = window.filter(|&window| window > 0);
+    // A window beyond any context is none.
+    Ok(window.and_then(|window| u32::try_from(window).ok()))
+}

@@ -1,0 +1,189 @@
+//! What a model computes: sizes and choices, read from its metadata. Owns one description for each
+//! family of architectures; must not know how anything is computed.
+
+mod families;
+mod keys;
+
+use shimmy_models::Metadata;
+
+use crate::error::{Fault, Unsupported};
+use crate::kernels::Gate;
+use keys::Keys;
+
+/// A decoder of the usual kind: for each layer attention and a gated feed-forward network, each with
+/// a norm before it and perhaps one behind it. Which norms and biases there are, the tensors say.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) layers: usize,
+    /// Values of a row between the layers.
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    /// Heads of keys and values.
+    pub(crate) key_heads: usize,
+    /// Values of a head.
+    pub(crate) head: usize,
+    pub(crate) feed_forward: usize,
+    pub(crate) vocabulary: usize,
+    /// Tokens that the model was made for.
+    pub(crate) context: usize,
+    pub(crate) epsilon: f32,
+    pub(crate) gate: Gate,
+    pub(crate) rope: Rope,
+    /// The layers that see a part of the context only.
+    pub(crate) local: Option<Local>,
+    pub(crate) scores: Scores,
+    pub(crate) scales: Scales,
+}
+
+/// How positions turn queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rope {
+    pub(crate) pairs: Pairs,
+    /// The first values of a head, which are turned.
+    pub(crate) dimensions: usize,
+    pub(crate) base: f32,
+    /// What positions are divided by.
+    pub(crate) stretch: f32,
+    /// What turned values are multiplied with.
+    pub(crate) magnitude: f32,
+    /// The context up to which a model with two sets of factors uses the first.
+    pub(crate) short_context: usize,
+}
+
+/// Which values of a head are turned together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pairs {
+    /// Values 2i and 2i + 1.
+    Adjacent,
+    /// Values i and i + half.
+    Halves,
+}
+
+/// Layers with a window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Local {
+    /// Cells that a row sees, itself included.
+    pub(crate) window: u32,
+    /// Every so many layers, the last one sees everything.
+    pub(crate) period: usize,
+    pub(crate) rope: Rope,
+}
+
+/// What becomes of attention's scores.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Scores {
+    pub(crate) scale: f32,
+    pub(crate) cap: Option<f32>,
+}
+
+/// Constant factors and bounds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Scales {
+    pub(crate) embedding: f32,
+    /// Of what each half of a layer adds.
+    pub(crate) residual: f32,
+    pub(crate) logits: f32,
+    pub(crate) logit_cap: Option<f32>,
+}
+
+impl Default for Scales {
+    fn default() -> Self {
+        Self {
+            embedding: 1.0,
+            residual: 1.0,
+            logits: 1.0,
+            logit_cap: None,
+        }
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PlanError {
+    Unsupported(Unsupported),
+    Fault(Fault),
+}
+
+impl From<Unsupported> for PlanError {
+    fn from(unsupported: Unsupported) -> Self {
+        Self::Unsupported(unsupported)
+    }
+}
+
+impl From<Fault> for PlanError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Plan {
+    /// Reads the plan of a model.
+    pub(crate) fn read(metadata: &Metadata) -> Result<Self, PlanError> {
+        let plan = families::describe(&Keys::new(metadata))?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The window of a layer, if it has one.
+    pub(crate) fn window(&self, layer: usize) -> Option<u32> {
+        self.local_at(layer).map(|local| local.window)
+    }
+
+    /// Whether and how a layer is a local one.
+    pub(crate) fn local_at(&self, layer: usize) -> Option<&Local> {
+        let local = self.local.as_ref()?;
+        (!(layer + 1).is_multiple_of(local.period)).then_some(local)
+    }
+
+    /// Values of all heads of the queries together.
+    pub(crate) fn query_width(&self) -> usize {
+        self.heads * self.head
+    }
+
+    /// Values of all heads of the keys, or of the values, together.
+    pub(crate) fn key_width(&self) -> usize {
+        self.key_heads * self.head
+    }
+
+    /// What the kernels rely on. Every published model of these families fulfils it.
+    fn check(&self) -> Result<(), PlanError> {
+        let key = |key: &str| PlanError::Fault(Fault::Key(key.to_owned()));
+        let nonzero = [
+            (self.layers, "block_count"),
+            (self.heads, "attention.head_count"),
+            (self.key_heads, "attention.head_count_kv"),
+            (self.head, "attention.key_length"),
+            (self.vocabulary, "tokenizer.ggml.tokens"),
+        ];
+        for (value, name) in nonzero {
+            if value == 0 || value > 1 << 24 {
+                return Err(key(name));
+            }
+        }
+        if !self.heads.is_multiple_of(self.key_heads) {
+            return Err(key("attention.head_count_kv"));
+        }
+        let widths = [
+            (self.width, "embedding_length"),
+            (self.feed_forward, "feed_forward_length"),
+            (self.query_width(), "attention.head_count"),
+            (self.key_width(), "attention.head_count_kv"),
+        ];
+        for (value, name) in widths {
+            if value == 0 || value > 1 << 24 {
+                return Err(key(name));
+            }
+            if !value.is_multiple_of(crate::quant::TILE) {
+                return Err(PlanError::Unsupported(Unsupported::Setting {
+                    key: name.to_owned(),
+                    value: value.to_string(),
+                }));
+            }
+        }
+        let rope = self.rope.dimensions;
+        if rope == 0 || rope > self.head || !rope.is_multiple_of(2) {
+            return Err(key("rope.dimension_count"));
+        }
+        Ok(())
+    }
+}

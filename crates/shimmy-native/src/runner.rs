@@ -1,0 +1,268 @@
+//! The engine's [`Runner`] on this crate's arithmetic: translates batches, sequences and errors.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use shimmy_engine::{
+    AdapterId, Batch, Pooling, Row, Runner, RunnerError, RunnerLimits, SequenceId, Token,
+};
+
+use crate::adapter::{Adapter, AdapterError};
+use crate::cache::Cache;
+use crate::model::Model;
+use crate::step::{Rows, Stepper};
+use crate::threads::physical_cores;
+
+/// How a runner is made.
+#[derive(Debug, Clone)]
+pub struct RunnerOptions {
+    /// Cells of the KV cache, shared by all sequences; what the model was made for by default.
+    pub cells: Option<usize>,
+    /// Sequences that can exist at a time.
+    pub sequences: usize,
+    /// Rows of the largest batch.
+    pub batch: usize,
+    /// Threads that compute; one for each physical core by default.
+    pub threads: Option<usize>,
+    /// Adapters to load at the start, [`AdapterId`] 0 being the first.
+    pub adapters: Vec<PathBuf>,
+    /// Once true, ends what is being computed and all that would be.
+    pub abort: Arc<AtomicBool>,
+}
+
+impl Default for RunnerOptions {
+    fn default() -> Self {
+        Self {
+            cells: None,
+            sequences: 4,
+            batch: 512,
+            threads: None,
+            adapters: Vec::new(),
+            abort: Arc::default(),
+        }
+    }
+}
+
+/// Computes logits in Rust.
+#[derive(Debug)]
+pub struct NativeRunner {
+    model: Arc<Model>,
+    limits: RunnerLimits,
+    cache: Cache,
+    stepper: Stepper,
+    /// By [`AdapterId`]; none where one was unloaded, so that no number gets a second meaning.
+    adapters: Vec<Option<Arc<Adapter>>>,
+    active: Vec<(AdapterId, f32)>,
+    abort: Arc<AtomicBool>,
+    rows: Rows,
+    /// For each row of the last batch its place among the outputs.
+    outputs: Vec<Option<usize>>,
+}
+
+impl NativeRunner {
+    /// Creates a runner with an empty cache, whose memory is taken when it is needed. Blocks until
+    /// adapters are read.
+    pub fn new(model: Arc<Model>, options: RunnerOptions) -> Result<Self, AdapterError> {
+        let adapters = options
+            .adapters
+            .iter()
+            .map(|path| Ok(Some(Arc::new(Adapter::load(&model, path)?))))
+            .collect::<Result<_, AdapterError>>()?;
+        let cells = options.cells.unwrap_or(model.context_length()).max(1);
+        let limits = RunnerLimits {
+            cells,
+            sequences: options.sequences.max(1),
+            batch: options.batch.max(1),
+            outputs: options.batch.max(1),
+            vocabulary: model.vocabulary(),
+            can_truncate: true,
+        };
+        let threads = options.threads.unwrap_or_else(physical_cores);
+        Ok(Self {
+            limits,
+            cache: Cache::new(Stepper::shape(&model), cells, limits.sequences),
+            stepper: Stepper::new(
+                Arc::clone(&model),
+                threads,
+                cells.min(model.context_length()),
+            ),
+            adapters,
+            active: Vec::new(),
+            abort: options.abort,
+            rows: Rows::default(),
+            outputs: Vec::new(),
+            model,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Sorts a batch by sequences and checks it.
+    fn prepare(&mut self, batch: &Batch) -> Result<(), RunnerError> {
+        let rows = batch.rows();
+        if rows.len() > self.limits.batch {
+            return Err(RunnerError::InvalidBatch);
+        }
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        // Stable: the rows of a sequence stay in order.
+        order.sort_by_key(|&index| rows[index].sequence);
+        let prepared = &mut self.rows;
+        prepared.tokens.clear();
+        prepared.positions.clear();
+        prepared.sequences.clear();
+        prepared.outputs.clear();
+        self.outputs.clear();
+        self.outputs.resize(rows.len(), None);
+        for (place, &index) in order.iter().enumerate() {
+            let Row {
+                token,
+                position,
+                sequence,
+                output,
+            } = rows[index];
+            let sequence = sequence.0 as usize;
+            let length = self
+                .cache
+                .length(sequence)
+                .ok_or(RunnerError::InvalidBatch)?;
+            match prepared.sequences.last_mut() {
+                Some((last, _, count)) if *last == sequence => *count += 1,
+                _ => prepared.sequences.push((sequence, place, 1)),
+            }
+            let first = prepared.sequences.last().map_or(0, |&(_, first, _)| first);
+            let consecutive = position as usize == length + place - first;
+            if !consecutive || token as usize >= self.limits.vocabulary {
+                return Err(RunnerError::InvalidBatch);
+            }
+            prepared.tokens.push(token);
+            prepared.positions.push(position);
+            if output {
+                self.outputs[index] = Some(prepared.outputs.len());
+                prepared.outputs.push(place);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Runner for NativeRunner {
+    fn limits(&self) -> RunnerLimits {
+        self.limits
+    }
+
+    fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
+        let abort = Arc::clone(&self.abort);
+        Some(Box::new(move || abort.store(true, Ordering::Relaxed)))
+    }
+
+    fn reserve(&mut self, _cells: usize) -> Result<(), RunnerError> {
+        // Blocks are taken one by one, at no cost to those that are in use.
+        Ok(())
+    }
+
+    fn decode(&mut self, batch: &Batch) -> Result<(), RunnerError> {
+        if let Err(error) = self.prepare(batch) {
+            self.outputs.clear();
+            return Err(error);
+        }
+        let wanted: Vec<_> = self
+            .rows
+            .sequences
+            .iter()
+            .map(|&(id, _, rows)| (id, rows))
+            .collect();
+        self.cache
+            .extend(&wanted)
+            .map_err(|_| RunnerError::CacheFull)?;
+        let done = self.stepper.run(&self.rows, &mut self.cache, &self.abort);
+        if done.is_err() {
+            self.outputs.clear();
+            return Err(RunnerError::Aborted);
+        }
+        for (sequence, rows) in wanted {
+            self.cache.advance(sequence, rows);
+        }
+        Ok(())
+    }
+
+    fn logits(&mut self, row: usize) -> Option<&mut [f32]> {
+        let output = self.outputs.get(row).copied().flatten()?;
+        self.stepper.logits(output)
+    }
+
+    fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32) -> bool {
+        self.cache
+            .fork(from.0 as usize, to.0 as usize, length as usize);
+        true
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, length: u32) -> bool {
+        self.cache.truncate(sequence.0 as usize, length as usize);
+        true
+    }
+
+    fn set_adapters(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError> {
+        if self.active == adapters {
+            return Ok(());
+        }
+        let mut chosen = Vec::with_capacity(adapters.len());
+        for &(id, scale) in adapters {
+            let adapter = self.adapters.get(id.0 as usize).and_then(Option::as_ref);
+            let Some(adapter) = adapter else {
+                tracing::error!(
+                    adapter = id.0,
+                    "a batch asks for an adapter that is not loaded"
+                );
+                return Err(RunnerError::InvalidBatch);
+            };
+            chosen.push((Arc::clone(adapter), scale));
+        }
+        self.stepper.set_adapters(chosen);
+        self.active.clear();
+        self.active.extend_from_slice(adapters);
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<(), RunnerError> {
+        self.cache.clear();
+        self.outputs.clear();
+        Ok(())
+    }
+
+    fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String> {
+        let adapter = Adapter::load(&self.model, path).map_err(|error| error.to_string())?;
+        self.adapters.push(Some(Arc::new(adapter)));
+        // Nobody loads 2^32 adapters.
+        Ok(AdapterId(self.adapters.len() as u32 - 1))
+    }
+
+    /// One that is active applies until the next change of adapters.
+    fn unload_adapter(&mut self, id: AdapterId) -> bool {
+        let slot = self.adapters.get_mut(id.0 as usize);
+        slot.and_then(Option::take).is_some()
+    }
+
+    /// A cache cannot be given away yet: what is kept on disk is computed again.
+    fn save(&mut self, _: SequenceId) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn restore(&mut self, _: SequenceId, _: &[u8]) -> bool {
+        false
+    }
+
+    /// This engine makes no vectors of texts yet.
+    fn embedding(&self) -> Option<(Pooling, usize)> {
+        None
+    }
+
+    fn embed(&mut self, _: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, RunnerError> {
+        Err(RunnerError::Failed(
+            "the native engine makes no vectors".to_owned(),
+        ))
+    }
+}

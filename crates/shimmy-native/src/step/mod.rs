@@ -1,0 +1,385 @@
+//! One step: rows of tokens through all layers. Owns the order of the parts and the buffers between
+//! them; must not know batches, limits or errors of the engine.
+
+mod project;
+mod rotation;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::adapter::Adapter;
+use crate::cache::{Cache, Run, Shape};
+use crate::kernels::{Attention, add_scaled, attend, gate, rms_norm, rms_norm_into};
+use crate::model::{Layer, Linear, Model};
+use crate::quant::TILE;
+use project::{Projector, Target};
+use rotation::Rotation;
+
+/// Rows of a step, those of a sequence one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) positions: Vec<u32>,
+    /// Sequences with their first row and how many rows they have.
+    pub(crate) sequences: Vec<(usize, usize, usize)>,
+    /// Rows whose logits are wanted, ascending.
+    pub(crate) outputs: Vec<usize>,
+}
+
+/// The step was ended before it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Aborted;
+
+/// Computes steps of one model.
+#[derive(Debug)]
+pub(crate) struct Stepper {
+    model: Arc<Model>,
+    projector: Projector,
+    rotation: Rotation,
+    local_rotation: Option<Rotation>,
+    buffers: Buffers,
+}
+
+/// Rows between the parts of a step. They keep their memory.
+#[derive(Debug, Default)]
+struct Buffers {
+    /// The residual stream.
+    stream: Vec<f32>,
+    normed: Vec<f32>,
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    attention: Vec<f32>,
+    partials: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    /// What a half of a layer adds to the stream.
+    added: Vec<f32>,
+    logits: Vec<f32>,
+    runs: Vec<Run>,
+}
+
+/// The first `length` values of a buffer that is made long enough.
+fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
+}
+
+impl Stepper {
+    /// A stepper with so many threads, for contexts up to so many tokens.
+    pub(crate) fn new(model: Arc<Model>, threads: usize, context: usize) -> Self {
+        let (plan, factors) = (&model.plan, &model.weights.rope_factors);
+        let local = plan.local.as_ref();
+        Self {
+            projector: Projector::new(threads, model.level),
+            rotation: Rotation::new(&plan.rope, factors, context),
+            local_rotation: local.map(|local| Rotation::new(&local.rope, factors, context)),
+            buffers: Buffers::default(),
+            model,
+        }
+    }
+
+    /// What a cell of the model's cache holds.
+    pub(crate) fn shape(model: &Model) -> Shape {
+        Shape {
+            layers: model.plan.layers,
+            key_heads: model.plan.key_heads,
+            head: model.plan.head,
+        }
+    }
+
+    /// Chooses the adapters of the following steps.
+    pub(crate) fn set_adapters(&mut self, adapters: Vec<(Arc<Adapter>, f32)>) {
+        self.projector.adapters = adapters;
+    }
+
+    /// The logits of an output of the last step, by its place among the outputs.
+    pub(crate) fn logits(&mut self, output: usize) -> Option<&mut [f32]> {
+        let vocabulary = self.model.plan.vocabulary;
+        let start = output * vocabulary.next_multiple_of(TILE);
+        self.buffers.logits.get_mut(start..start + vocabulary)
+    }
+
+    /// Computes rows, for which the cache has room, and writes their keys and values into it.
+    pub(crate) fn run(
+        &mut self,
+        rows: &Rows,
+        cache: &mut Cache,
+        abort: &AtomicBool,
+    ) -> Result<(), Aborted> {
+        let model = Arc::clone(&self.model);
+        let width = model.plan.width;
+        self.rotation.prepare(&rows.positions);
+        if let Some(rotation) = &mut self.local_rotation {
+            rotation.prepare(&rows.positions);
+        }
+        self.buffers.runs.clear();
+        for &(sequence, _, count) in &rows.sequences {
+            cache.runs(sequence, count, &mut self.buffers.runs);
+        }
+        let stream = sized(&mut self.buffers.stream, rows.tokens.len() * width);
+        self.projector.pool.for_chunks(stream, width, |row, out| {
+            model.embed(rows.tokens[row] as usize, out);
+        });
+        let mut count = rows.tokens.len();
+        for (number, layer) in model.weights.layers.iter().enumerate() {
+            if abort.load(Ordering::Relaxed) {
+                return Err(Aborted);
+            }
+            self.attention_input(layer, count);
+            self.write_cache(number, layer, cache);
+            self.attend(number, rows, cache);
+            if number + 1 == model.plan.layers {
+                self.keep_outputs(&rows.outputs);
+                count = rows.outputs.len();
+            }
+            if count > 0 {
+                self.attention_output(layer, count);
+                self.feed_forward(layer, count);
+            }
+        }
+        if count > 0 {
+            self.output(count);
+        }
+        Ok(())
+    }
+
+    /// Queries, keys and values of all rows.
+    fn attention_input(&mut self, layer: &Layer<Linear, Vec<f32>>, rows: usize) {
+        self.norm(&layer.attention_norm, rows);
+        let plan = &self.model.plan;
+        let buffers = &mut self.buffers;
+        let targets = &mut [
+            Target {
+                linear: &layer.query,
+                out: sized(&mut buffers.query, rows * plan.query_width()),
+            },
+            Target {
+                linear: &layer.key,
+                out: sized(&mut buffers.key, rows * plan.key_width()),
+            },
+            Target {
+                linear: &layer.value,
+                out: sized(&mut buffers.value, rows * plan.key_width()),
+            },
+        ];
+        let normed = &buffers.normed[..rows * plan.width];
+        self.projector.project(normed, plan.width, targets);
+    }
+
+    /// Turns queries and keys by their positions and puts keys and values into the cache.
+    fn write_cache(&mut self, number: usize, layer: &Layer<Linear, Vec<f32>>, cache: &mut Cache) {
+        let plan = &self.model.plan;
+        let (level, epsilon, head) = (self.projector.level, plan.epsilon, plan.head);
+        let rotation = match (&self.local_rotation, plan.local_at(number)) {
+            (Some(local), Some(_)) => local,
+            _ => &self.rotation,
+        };
+        let (query_width, key_width) = (plan.query_width(), plan.key_width());
+        let shape = cache.shape();
+        let mut tasks = Vec::with_capacity(self.buffers.runs.len());
+        let mut queries = &mut self.buffers.query[..];
+        let mut keys = &mut self.buffers.key[..];
+        let mut first = 0;
+        for run in &self.buffers.runs {
+            let (of_run, rest) = queries.split_at_mut(run.rows * query_width);
+            queries = rest;
+            let (keys_of_run, rest) = keys.split_at_mut(run.rows * key_width);
+            keys = rest;
+            tasks.push((run, first, of_run, keys_of_run, cache.take(run.block)));
+            first += run.rows;
+        }
+        let values = &self.buffers.value[..];
+        self.projector
+            .pool
+            .for_each(&mut tasks, |_, (run, first, queries, keys, block)| {
+                let rows = queries.chunks_exact_mut(query_width);
+                let rows = rows.zip(keys.chunks_exact_mut(key_width));
+                for (index, (query, key)) in rows.enumerate() {
+                    if let Some(norm) = &layer.query_norm {
+                        let heads = query.chunks_exact_mut(head);
+                        heads.for_each(|head| rms_norm(level, head, norm, epsilon));
+                    }
+                    if let Some(norm) = &layer.key_norm {
+                        let heads = key.chunks_exact_mut(head);
+                        heads.for_each(|head| rms_norm(level, head, norm, epsilon));
+                    }
+                    let row = *first + index;
+                    rotation.turn(row, query, head);
+                    rotation.turn(row, key, head);
+                    let value = &values[row * key_width..(row + 1) * key_width];
+                    shape.write(block, number, run.cell + index, key, value);
+                }
+            });
+        for (run, _, _, _, block) in tasks {
+            cache.put(run.block, block);
+        }
+    }
+
+    fn attend(&mut self, number: usize, rows: &Rows, cache: &Cache) {
+        let plan = &self.model.plan;
+        let attention = Attention {
+            level: self.projector.level,
+            heads: plan.heads,
+            key_heads: plan.key_heads,
+            head: plan.head,
+            scale: plan.scores.scale,
+            cap: plan.scores.cap,
+            window: plan.window(number),
+            blocks: cache.blocks(),
+            layer: cache.shape().layer(number),
+        };
+        let queries: Vec<_> = rows
+            .sequences
+            .iter()
+            .map(|&(sequence, first, count)| cache.query(sequence, first, count))
+            .collect();
+        let buffers = &mut self.buffers;
+        let out = sized(
+            &mut buffers.attention,
+            rows.tokens.len() * plan.query_width(),
+        );
+        let pool = &mut self.projector.pool;
+        attend(
+            pool,
+            &attention,
+            &queries,
+            &buffers.query,
+            out,
+            &mut buffers.partials,
+        );
+    }
+
+    /// Behind the last layer's attention only the rows with output matter.
+    fn keep_outputs(&mut self, outputs: &[usize]) {
+        let plan = &self.model.plan;
+        for (to, &from) in outputs.iter().enumerate() {
+            for (buffer, width) in [
+                (&mut self.buffers.stream, plan.width),
+                (&mut self.buffers.attention, plan.query_width()),
+            ] {
+                buffer.copy_within(from * width..(from + 1) * width, to * width);
+            }
+        }
+    }
+
+    fn attention_output(&mut self, layer: &Layer<Linear, Vec<f32>>, rows: usize) {
+        let plan = &self.model.plan;
+        let input = &self.buffers.attention[..rows * plan.query_width()];
+        let target = Target {
+            linear: &layer.attention_output,
+            out: sized(&mut self.buffers.added, rows * plan.width),
+        };
+        self.projector
+            .project(input, plan.query_width(), &mut [target]);
+        self.add(layer.attention_post_norm.as_deref(), rows);
+    }
+
+    fn feed_forward(&mut self, layer: &Layer<Linear, Vec<f32>>, rows: usize) {
+        self.norm(&layer.feed_forward_norm, rows);
+        let (plan, buffers) = (&self.model.plan, &mut self.buffers);
+        let (width, inner) = (plan.width, plan.feed_forward);
+        let targets = &mut [
+            Target {
+                linear: &layer.gate,
+                out: sized(&mut buffers.gate, rows * inner),
+            },
+            Target {
+                linear: &layer.up,
+                out: sized(&mut buffers.up, rows * inner),
+            },
+        ];
+        self.projector
+            .project(&buffers.normed[..rows * width], width, targets);
+        let (level, function) = (self.projector.level, plan.gate);
+        // Pieces of a few microseconds; of one row a single one.
+        let piece = inner.max(4096);
+        let (gates, ups) = (
+            &mut buffers.gate[..rows * inner],
+            &mut buffers.up[..rows * inner],
+        );
+        self.projector
+            .pool
+            .for_pairs((gates, piece), (ups, piece), |_, gates, ups| {
+                gate(level, function, gates, ups);
+            });
+        let target = Target {
+            linear: &layer.down,
+            out: sized(&mut buffers.added, rows * width),
+        };
+        self.projector
+            .project(&buffers.gate[..rows * inner], inner, &mut [target]);
+        self.add(layer.feed_forward_post_norm.as_deref(), rows);
+    }
+
+    fn output(&mut self, rows: usize) {
+        let model = Arc::clone(&self.model);
+        let plan = &model.plan;
+        self.norm(&model.weights.output_norm, rows);
+        let stride = plan.vocabulary.next_multiple_of(TILE);
+        let buffers = &mut self.buffers;
+        let target = Target {
+            linear: &model.weights.output,
+            out: sized(&mut buffers.logits, rows * stride),
+        };
+        let normed = &buffers.normed[..rows * plan.width];
+        self.projector.project(normed, plan.width, &mut [target]);
+        let (scale, cap) = (plan.scales.logits, plan.scales.logit_cap);
+        if scale == 1.0 && cap.is_none() {
+            return;
+        }
+        let logits = &mut buffers.logits[..rows * stride];
+        self.projector.pool.for_chunks(logits, 4096, |_, logits| {
+            for logit in logits {
+                *logit *= scale;
+                if let Some(cap) = cap {
+                    *logit = cap * (*logit / cap).tanh();
+                }
+            }
+        });
+    }
+
+    /// Norms the stream.
+    fn norm(&mut self, weight: &[f32], rows: usize) {
+        let (width, epsilon) = (self.model.plan.width, self.model.plan.epsilon);
+        let level = self.projector.level;
+        let stream = &mut self.buffers.stream[..rows * width];
+        let normed = sized(&mut self.buffers.normed, rows * width);
+        let piece = level.group() * width;
+        self.projector
+            .pool
+            .for_pairs((normed, piece), (stream, piece), |_, normed, stream| {
+                let rows = normed
+                    .chunks_exact_mut(width)
+                    .zip(stream.chunks_exact(width));
+                for (normed, stream) in rows {
+                    rms_norm_into(level, stream, weight, epsilon, normed);
+                }
+            });
+    }
+
+    /// Adds what a half of a layer computed to the stream.
+    fn add(&mut self, post_norm: Option<&[f32]>, rows: usize) {
+        let plan = &self.model.plan;
+        let (width, epsilon, scale) = (plan.width, plan.epsilon, plan.scales.residual);
+        let level = self.projector.level;
+        let stream = &mut self.buffers.stream[..rows * width];
+        let added = &mut self.buffers.added[..rows * width];
+        let piece = level.group() * width;
+        self.projector
+            .pool
+            .for_pairs((stream, piece), (added, piece), |_, stream, added| {
+                let rows = stream
+                    .chunks_exact_mut(width)
+                    .zip(added.chunks_exact_mut(width));
+                for (stream, added) in rows {
+                    if let Some(norm) = post_norm {
+                        rms_norm(level, added, norm, epsilon);
+                    }
+                    add_scaled(stream, added, scale);
+                }
+            });
+    }
+}

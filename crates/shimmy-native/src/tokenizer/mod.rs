@@ -1,0 +1,203 @@
+//! Texts to tokens and back, with the vocabulary of a GGUF file. Owns the choice of the method; each
+//! gives what llama.cpp gives, which is checked against it.
+
+mod arrays;
+mod bpe;
+mod classes;
+mod pieces;
+mod specials;
+mod symbols;
+mod table;
+mod vocabulary;
+mod words;
+
+use std::sync::OnceLock;
+
+use shimmy_engine::{FillInTheMiddle, Specials, Token, TokenizeError, Tokenizer};
+use shimmy_models::Metadata;
+use shimmy_models::gguf::Value;
+
+use crate::error::Unsupported;
+use crate::plan::PlanError;
+use bpe::BytePairs;
+use specials::{Part, SpecialTokens};
+use vocabulary::{Attributes, Vocabulary};
+use words::Rule;
+
+/// The tokenizer of a model.
+#[derive(Debug)]
+pub struct NativeTokenizer {
+    vocabulary: Vocabulary,
+    specials: SpecialTokens,
+    method: Method,
+    adds_begin: bool,
+    /// Made when first asked for.
+    special_texts: OnceLock<Vec<String>>,
+}
+
+#[derive(Debug)]
+enum Method {
+    BytePairs(Box<BytePairs>),
+    /// SentencePiece's, with or without a space before every text.
+    Pieces {
+        space_before: bool,
+    },
+}
+
+/// A method that is known.
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    BytePairs { rule: Rule, llama3: bool },
+    Pieces,
+}
+
+impl NativeTokenizer {
+    /// Whether the tokenizer that a file names is one of these.
+    pub(crate) fn supports(metadata: &Metadata) -> Result<(), Unsupported> {
+        known(metadata).map(|_| ())
+    }
+
+    /// Reads the tokenizer of a file, whose bytes are `file`.
+    pub(crate) fn new(metadata: &Metadata, file: &[u8]) -> Result<Self, PlanError> {
+        let flag = |key: &str| metadata.get(key).and_then(Value::as_bool);
+        let known = known(metadata)?;
+        let (vocabulary, method, adds_begin) = match known {
+            Known::BytePairs { rule, llama3 } => {
+                let pairs = BytePairs::read(metadata, file, rule, llama3)?;
+                let vocabulary = Vocabulary::read(metadata, file, 11, 11)?;
+                (vocabulary, Method::BytePairs(Box::new(pairs)), llama3)
+            }
+            Known::Pieces => {
+                let space_before = flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
+                let vocabulary = Vocabulary::read(metadata, file, 1, 2)?;
+                (vocabulary, Method::Pieces { space_before }, true)
+            }
+        };
+        // Phi-3's files do not say that its special tokens take the white space behind them.
+        let name = metadata.name().unwrap_or_default().to_lowercase();
+        let strips = name.contains("phi-3") || name.contains("phi3");
+        Ok(Self {
+            specials: SpecialTokens::new(&vocabulary, strips),
+            vocabulary,
+            method,
+            adds_begin: flag("tokenizer.ggml.add_bos_token").unwrap_or(adds_begin),
+            special_texts: OnceLock::new(),
+        })
+    }
+}
+
+fn known(metadata: &Metadata) -> Result<Known, Unsupported> {
+    let text = |key| {
+        metadata
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let (model, pre) = (text("tokenizer.ggml.model"), text("tokenizer.ggml.pre"));
+    match model {
+        "llama" => Ok(Known::Pieces),
+        "gpt2" => {
+            let unknown = || Unsupported::Tokenizer(format!("gpt2 with the words of {pre:?}"));
+            let rule = Rule::named(pre).ok_or_else(unknown)?;
+            // Llama 3's own: whole words count, and texts begin with a token by default.
+            let llama3 = rule == Rule::Llama3 { digits: 3 } && !matches!(pre, "dbrx" | "smaug-bpe");
+            Ok(Known::BytePairs { rule, llama3 })
+        }
+        other => Err(Unsupported::Tokenizer(format!("{other:?}"))),
+    }
+}
+
+impl Tokenizer for NativeTokenizer {
+    fn vocabulary(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    fn tokenize(&self, text: &str, specials: Specials) -> Result<Vec<Token>, TokenizeError> {
+        if text.len() > i32::MAX as usize {
+            let problem = format!("{} bytes are more than 2 GiB", text.len());
+            return Err(TokenizeError(problem));
+        }
+        let mut tokens = Vec::with_capacity(text.len() / 3 + 4);
+        let mut after_special = true;
+        for part in self.specials.divide(&self.vocabulary, text, specials) {
+            match part {
+                Part::Token(token) => tokens.push(token),
+                Part::Text(ref range) => match &self.method {
+                    Method::BytePairs(pairs) => {
+                        pairs.tokenize(&self.vocabulary, &text[range.clone()], &mut tokens);
+                    }
+                    Method::Pieces { space_before } => {
+                        let space = *space_before && after_special;
+                        let text = &text[range.clone()];
+                        pieces::tokenize(&self.vocabulary, text, space, &mut tokens)?;
+                    }
+                },
+            }
+            after_special = matches!(part, Part::Token(_));
+        }
+        Ok(tokens)
+    }
+
+    fn append_piece(&self, token: Token, specials: Specials, out: &mut Vec<u8>) {
+        const SPECIAL: u8 = Attributes::CONTROL | Attributes::UNKNOWN;
+        let Some(attributes) = self.vocabulary.attributes(token) else {
+            return;
+        };
+        let text = self.vocabulary.text(token);
+        if attributes.any(SPECIAL) {
+            if specials == Specials::Parse {
+                out.extend_from_slice(text);
+            }
+        } else if attributes.any(Attributes::USER_DEFINED) {
+            out.extend_from_slice(text);
+        } else if attributes.any(Attributes::NORMAL) {
+            match &self.method {
+                Method::BytePairs(pairs) => pairs.decode(text, out),
+                Method::Pieces { .. } => unescape(text, out),
+            }
+        } else if attributes.any(Attributes::BYTE) {
+            out.extend(pieces::byte_of(text));
+        }
+    }
+
+    fn is_end_of_generation(&self, token: Token) -> bool {
+        self.vocabulary.is_end(token)
+    }
+
+    fn is_control(&self, token: Token) -> bool {
+        let attributes = self.vocabulary.attributes(token);
+        attributes.is_some_and(|attributes| attributes.any(Attributes::CONTROL))
+    }
+
+    fn beginning_of_sequence(&self) -> Option<Token> {
+        self.vocabulary.begin.filter(|_| self.adds_begin)
+    }
+
+    fn end_of_sequence(&self) -> Option<Token> {
+        self.vocabulary.end
+    }
+
+    fn special_texts(&self) -> &[String] {
+        self.special_texts
+            .get_or_init(|| SpecialTokens::parsed_texts(&self.vocabulary))
+    }
+
+    /// Not read from the file yet.
+    fn fill_in_the_middle(&self) -> Option<FillInTheMiddle> {
+        None
+    }
+}
+
+/// Appends a text with spaces for `▁`.
+fn unescape(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        if let Some(after) = rest.strip_prefix(pieces::SPACE.as_bytes()) {
+            out.push(b' ');
+            rest = after;
+        } else {
+            out.push(first);
+            rest = after;
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What is opened and what is refused, and why.
+
+use shimmy_engine::{Runner, Specials, Tokenizer};
+use shimmy_models::Metadata;
+use shimmy_native::{NativeRunner, OpenError, Options, RunnerOptions, Unsupported, open, supports};
+use shimmy_testkit::gguf::{Tensor, TensorType};
+use shimmy_testkit::{broken, tiny};
+
+use crate::support::{A, Files, bytes, prefill};
+
+#[test]
+fn halves_and_floats_say_nearly_the_same() {
+    let files = Files::new();
+    let expected = prefill(&mut files.runner(), A, 0, &bytes("hello"), 8);
+    tiny::Model::new()
+        .weights(TensorType::F16)
+        .write(&files.path("tiny.gguf"))
+        .unwrap();
+    let halves = prefill(&mut files.runner(), A, 0, &bytes("hello"), 8);
+    assert_ne!(halves, expected);
+    for (half, float) in halves.iter().zip(&expected) {
+        assert!((half - float).abs() < 0.05, "{half} {float}");
+    }
+}
+
+#[test]
+fn the_context_of_the_model_is_the_default() {
+    let files = Files::new();
+    let runner = NativeRunner::new(files.open().0, RunnerOptions::default()).unwrap();
+    assert_eq!(runner.limits().cells, 2048);
+    assert!(runner.limits().can_truncate);
+}
+
+#[test]
+fn what_is_not_known_is_told_before_anything_is_loaded() {
+    let files = Files::new();
+    let path = files.path("strange.gguf");
+    let mut writer = tiny::Model::new().to_writer();
+    writer.tensor(Tensor::new(
+        "blk.0.ssm_in.weight",
+        &[64],
+        TensorType::F32,
+        &[0.0; 64],
+    ));
+    writer.write(&path).unwrap();
+    let unsupported = Unsupported::Tensor("blk.0.ssm_in.weight".to_owned());
+    assert_eq!(supports(&Metadata::open(&path).unwrap()), Err(unsupported));
+    let error = open(&path, &Options::default()).unwrap_err();
+    assert!(matches!(error, OpenError::Unsupported(_)), "{error}");
+
+    let shards = tiny::Model::new()
+        .write_shards(files.path("").as_path(), "parts", 2)
+        .unwrap();
+    let metadata = Metadata::open(&shards[0]).unwrap();
+    assert!(matches!(supports(&metadata), Err(Unsupported::File(_))));
+    assert_eq!(
+        supports(&Metadata::open(&files.path("tiny.gguf")).unwrap()),
+        Ok(())
+    );
+}
+
+#[test]
+fn broken_files_are_errors() {
+    let files = Files::new();
+    for broken in broken::all() {
+        let path = files.path(broken.name);
+        std::fs::write(&path, &broken.bytes).unwrap();
+        assert!(open(&path, &Options::default()).is_err(), "{}", broken.name);
+    }
+    let model = tiny::Model::new().to_bytes();
+    for length in (0..model.len()).step_by(997) {
+        let path = files.path("cut.gguf");
+        std::fs::write(&path, broken::cut(&model, length)).unwrap();
+        assert!(open(&path, &Options::default()).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn text_comes_back_as_it_went_in() {
+    let (_, tokenizer) = Files::new().open();
+    let long = "the hello \u{1f600} ".repeat(5000);
+    for original in [
+        "",
+        " ",
+        "hello the user",
+        "Grüße, é, 😀, 漢字\n\n\t",
+        "a\0b\0",
+        &long,
+    ] {
+        for specials in [Specials::Literal, Specials::Parse] {
+            let tokens = tokenizer.tokenize(original, specials).unwrap();
+            let mut out = Vec::new();
+            tokens
+                .iter()
+                .for_each(|&token| tokenizer.append_piece(token, specials, &mut out));
+            assert_eq!(String::from_utf8(out).unwrap(), original);
+        }
+    }
+    let merged = tokenizer.tokenize("hello", Specials::Literal).unwrap();
+    assert_eq!(merged.len(), 1);
+}
+
+#[test]
+fn special_text_is_a_token_only_when_it_is_parsed() {
+    let (_, tokenizer) = Files::new().open();
+    let original = "<|im_start|>user";
+    let parsed = tokenizer.tokenize(original, Specials::Parse).unwrap();
+    assert_eq!(parsed[0], tiny::IM_START);
+    assert!(tokenizer.is_control(parsed[0]));
+    let literal = tokenizer.tokenize(original, Specials::Literal).unwrap();
+    assert!(literal.iter().all(|&token| !tokenizer.is_control(token)));
+    assert!(tokenizer.is_end_of_generation(tiny::IM_END));
+    assert!(tokenizer.is_end_of_generation(tiny::END_OF_TEXT));
+    assert!(!tokenizer.is_end_of_generation(tiny::IM_START));
+    assert_eq!(tokenizer.end_of_sequence(), Some(tiny::EOS));
+    assert_eq!(tokenizer.beginning_of_sequence(), None);
+    assert_eq!(tokenizer.special_texts().len(), 3);
+}

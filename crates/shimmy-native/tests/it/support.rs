@@ -1,0 +1,94 @@
+//! A tiny model on disk, and logits of sequences.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use shimmy_engine::{Batch, Row, Runner, SequenceId, Token};
+use shimmy_native::{Model, NativeRunner, NativeTokenizer, Options, RunnerOptions, open};
+use shimmy_testkit::tiny;
+use tempfile::TempDir;
+
+/// A folder with one tiny model.
+pub(crate) struct Files {
+    dir: TempDir,
+}
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        let files = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        tiny::Model::new().write(&files.path("tiny.gguf")).unwrap();
+        files
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn open(&self) -> (Arc<Model>, NativeTokenizer) {
+        open(&self.path("tiny.gguf"), &Options::default()).unwrap()
+    }
+
+    /// A runner with 512 cells, 4 sequences and batches of 32 rows.
+    pub(crate) fn runner(&self) -> NativeRunner {
+        NativeRunner::new(self.open().0, options()).unwrap()
+    }
+}
+
+pub(crate) fn options() -> RunnerOptions {
+    RunnerOptions {
+        cells: Some(512),
+        sequences: 4,
+        batch: 32,
+        threads: Some(2),
+        ..RunnerOptions::default()
+    }
+}
+
+pub(crate) const A: SequenceId = SequenceId(0);
+pub(crate) const B: SequenceId = SequenceId(1);
+pub(crate) const C: SequenceId = SequenceId(2);
+
+/// The tokens of a text that the tiny model spells byte by byte.
+pub(crate) fn bytes(text: &str) -> Vec<Token> {
+    text.bytes().map(Token::from).collect()
+}
+
+/// Appends tokens of one sequence to a batch, the last with output; returns that one's row.
+pub(crate) fn push(
+    batch: &mut Batch,
+    sequence: SequenceId,
+    first: usize,
+    tokens: &[Token],
+) -> usize {
+    let mut last = 0;
+    for (offset, &token) in tokens.iter().enumerate() {
+        last = batch.push(Row {
+            token,
+            position: (first + offset) as u32,
+            sequence,
+            output: offset + 1 == tokens.len(),
+        });
+    }
+    last
+}
+
+/// Computes tokens in chunks and returns the logits after the last.
+pub(crate) fn prefill(
+    runner: &mut NativeRunner,
+    sequence: SequenceId,
+    first: usize,
+    tokens: &[Token],
+    chunk: usize,
+) -> Vec<f32> {
+    let mut logits = Vec::new();
+    for (index, tokens) in tokens.chunks(chunk).enumerate() {
+        let mut batch = Batch::default();
+        let row = push(&mut batch, sequence, first + index * chunk, tokens);
+        runner.decode(&batch).unwrap();
+        logits = runner.logits(row).unwrap().to_vec();
+    }
+    assert!(logits.iter().all(|logit| logit.is_finite()));
+    logits
+}

@@ -1,0 +1,140 @@
+//! `POST /v1/responses` and `/v1/responses/input_tokens`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use shimmy_chat::Delta;
+use shimmy_engine::TokenLogprobs;
+
+use super::events::Nowhere;
+use super::request::{Memory, Request, rename};
+use super::writer::Writer;
+use crate::answer::{self, Answers, Ending, Progress};
+use crate::count::count;
+use crate::error::ApiError;
+use crate::failures::Answering;
+use crate::limits::JsonBody;
+use crate::openai::error::ErrorBody;
+use crate::sse::{self, Frames};
+use crate::state::AppState;
+
+/// Answer, and keep the answer
+#[utoipa::path(
+    post, path = "/v1/responses", tag = "OpenAI", operation_id = "openaiResponse",
+    request_body(content = Object, examples(
+        ("An example" = (value = json!({ "model": "default", "input": "Hello" }))),
+    )),
+    responses(
+        (status = 200, description = "The answer.", content(
+            (Object = "application/json"),
+            (Object = "text/event-stream"),
+        )),
+        Answering<ErrorBody>,
+    ),
+)]
+pub(crate) async fn create(
+    State(state): State<Arc<AppState>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let Request {
+        ask,
+        stream,
+        plan,
+        ignored,
+    } = Request::read(&body, memory(&state))?;
+    let answers = answer::start(&state, ask).await.map_err(rename)?;
+    let writer = Writer::new(&answers.model, plan);
+    let mut response = if stream {
+        let keep_alive = state.config.keep_alive();
+        sse::response(answers, Events { writer, state }, keep_alive)
+    } else {
+        whole(answers, writer, &state).await?
+    };
+    ignored.tell(&mut response);
+    Ok(response)
+}
+
+/// Count the tokens of a request
+#[utoipa::path(
+    post, path = "/v1/responses/input_tokens", tag = "OpenAI", operation_id = "openaiResponseInputTokens",
+    request_body(content = Object, examples(
+        ("An example" = (value = json!({ "model": "default", "input": "Hello" }))),
+    )),
+    responses(
+        (status = 200, description = "The answer.", body = Object),
+        Answering<ErrorBody>,
+    ),
+)]
+pub(crate) async fn input_tokens(
+    State(state): State<Arc<AppState>>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let request = Request::read(&body, memory(&state))?;
+    request.ignored.log();
+    let tokens = count(&state, request.ask).await.map_err(rename)?;
+    Ok(Json(
+        json!({ "object": "response.input_tokens", "input_tokens": tokens }),
+    ))
+}
+
+fn memory(state: &AppState) -> Memory<'_> {
+    Memory {
+        kept: &state.responses,
+        last: None,
+    }
+}
+
+async fn whole(
+    mut answers: Answers,
+    mut writer: Writer,
+    state: &AppState,
+) -> Result<Response, ApiError> {
+    while let Some(progress) = answers.next().await {
+        match progress {
+            Progress::Delta {
+                delta, logprobs, ..
+            } => writer.delta(&delta, &logprobs, &mut Nowhere),
+            Progress::Failed(error) => return Err(error),
+            Progress::Finished { ending, .. } => {
+                let kept = writer.finished(&ending, &state.responses, &mut Nowhere);
+                return Ok(Json(&kept.response).into_response());
+            }
+        }
+    }
+    // Answers end with one of the two words above.
+    Err(ApiError::shutting_down())
+}
+
+/// One stream of server-sent events.
+struct Events {
+    writer: Writer,
+    state: Arc<AppState>,
+}
+
+impl Frames for Events {
+    fn open(&mut self, out: &mut Vec<u8>) {
+        self.writer.open(out);
+    }
+
+    fn delta(&mut self, _: usize, delta: &Delta, logprobs: &[TokenLogprobs], out: &mut Vec<u8>) {
+        self.writer.delta(delta, logprobs, out);
+    }
+
+    fn finished(&mut self, _: usize, ending: Ending, out: &mut Vec<u8>) {
+        self.writer.finished(&ending, &self.state.responses, out);
+    }
+
+    fn close(&mut self, _: &mut Vec<u8>) {}
+
+    fn failed(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        self.writer.broken(error, out);
+        self.writer.failed(error, out);
+    }
+
+    fn idle(&mut self, out: &mut Vec<u8>) {
+        self.writer.idle(out);
+    }
+}
