@@ -58,7 +58,7 @@ impl Server {
     /// Fails for an address that other machines can reach when no API key is set.
     pub fn bind(listener: std::net::TcpListener, state: AppState) -> Result<Self, BindError> {
         let address = listener.local_addr()?;
-        if !address.ip().to_canonical().is_loopback() && state.config.api_key.is_none() {
+        if !address.ip().to_canonical().is_loopback() && state.config.api_keys.is_empty() {
             return Err(BindError::Open { address });
         }
         listener.set_nonblocking(true)?;

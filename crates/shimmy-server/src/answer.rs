@@ -23,6 +23,7 @@ use shimmy_engine::{
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking;
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::fields::Params;
 use crate::gap::Gap;
@@ -115,6 +116,8 @@ pub(crate) struct Ask {
     pub(crate) choices: usize,
     /// Size of the request's body, tools, schemas and all: how long preparing it may take.
     pub(crate) bytes: usize,
+    /// Who asks.
+    pub(crate) caller: Caller,
     /// How long the model stays in memory afterwards.
     pub(crate) keep_alive: KeepAlive,
 }
@@ -257,14 +260,19 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
         params,
         choices,
         bytes,
+        caller,
         ..
     } = ask;
-    let default_max_tokens = state.config.default_max_tokens;
+    let defaults = GenerateRequest {
+        max_tokens: state.config.default_max_tokens,
+        cache_scope: state.config.cache_scope.of(caller),
+        ..GenerateRequest::default()
+    };
     // A grammar may be slow to compile however short it is.
     let is_slow = blocking::is_long(bytes) || params.constraint.is_some();
     let prepare = {
         let model = Arc::clone(&model);
-        move || prepare(&model, input, params, default_max_tokens)
+        move || prepare(&model, input, params, defaults)
     };
     let prepared = blocking::run(is_slow, prepare).await?;
     let prompt_tokens = prepared
@@ -347,12 +355,12 @@ struct Ready {
     time_limit: Option<Duration>,
 }
 
-/// Pure computation: template, parameters, tokens.
+/// Pure computation: template, parameters, tokens; `defaults` holds what the server decides.
 fn prepare(
     model: &LoadedModel,
     input: Input,
     params: Params,
-    default_max_tokens: Option<u32>,
+    defaults: GenerateRequest,
 ) -> Result<Vec<Ready>, ApiError> {
     let adapters = match &params.lora {
         Some(lora) => lora
@@ -365,13 +373,13 @@ fn prepare(
     let plans = input.plan(model, params.constraint)?;
     let common = GenerateRequest {
         sampling: params.sampling.over(model)?,
-        max_tokens: params.max_tokens.or(default_max_tokens),
+        max_tokens: params.max_tokens.or(defaults.max_tokens),
         stop: params.stop,
         ignore_eos: params.ignore_eos,
         adapters,
         logprobs: params.logprobs,
         context: params.context,
-        ..GenerateRequest::default()
+        ..defaults
     };
     let ready = |plan: ChatPlan| {
         let request = GenerateRequest {

@@ -21,6 +21,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::caller::Caller;
 use crate::config::{Secret, ServerConfig};
 use crate::docs;
 use crate::error::{ApiError, ErrorKind};
@@ -38,7 +39,11 @@ pub(crate) struct Guard {
 }
 
 /// The layer: checks, passes on, and adds the CORS headers of an origin that was let in.
-pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(
+    State(guard): State<Guard>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let config = &guard.state.config;
     let origin = match check_origins(&request, config, guard.loopback) {
         Ok(origin) => origin,
@@ -48,7 +53,10 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
         // A browser's preflight never carries the token: it asks whether it may.
         Some(_) if is_preflight(&request) => preflight(request.headers()),
         _ => match admit(&request, &guard.state) {
-            Ok(()) => next.run(request).await,
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                next.run(request).await
+            }
             Err(error) => error.into_response(),
         },
     };
@@ -179,21 +187,23 @@ fn is_own_origin(origin: &str, host: Option<&str>) -> bool {
 }
 
 /// The token, and whether there is still time for new work.
-fn admit(request: &Request, state: &AppState) -> Result<(), ApiError> {
+fn admit(request: &Request, state: &AppState) -> Result<Caller, ApiError> {
     let path = request.uri().path();
     if OPEN.contains(&path) || docs::PATHS.contains(&path) {
-        return Ok(());
+        return Ok(Caller::ANYONE);
     }
-    if let Some(secret) = &state.config.api_key {
-        check_token(request.headers(), secret)?;
-    }
+    let caller = check_token(request.headers(), &state.config.api_keys)?;
     if state.is_draining() {
         return Err(ApiError::shutting_down());
     }
-    Ok(())
+    Ok(caller)
 }
 
-fn check_token(headers: &HeaderMap, secret: &Secret) -> Result<(), ApiError> {
+/// Who asks, where there are keys to tell by.
+fn check_token(headers: &HeaderMap, secrets: &[Secret]) -> Result<Caller, ApiError> {
+    if secrets.is_empty() {
+        return Ok(Caller::ANYONE);
+    }
     let mut authorization = headers.get_all(AUTHORIZATION).iter();
     let mut api_key = headers.get_all("x-api-key").iter();
     let (sent, more) = match authorization.next() {
@@ -204,16 +214,22 @@ fn check_token(headers: &HeaderMap, secret: &Secret) -> Result<(), ApiError> {
         ),
     };
     match sent {
-        Some(token) if !more && secret.matches(token) => Ok(()),
-        Some(_) => Err(ApiError::new(
-            ErrorKind::Unauthorized,
-            "the API key is wrong",
-        )),
+        Some(token) => owner(token, secrets)
+            .filter(|_| !more)
+            .ok_or_else(|| ApiError::new(ErrorKind::Unauthorized, "the API key is wrong")),
         None => Err(ApiError::new(
             ErrorKind::Unauthorized,
             "an API key is needed: send `Authorization: Bearer …` or `x-api-key`",
         )),
     }
+}
+
+/// Whose token it is. All are compared, so that the time does not tell which one was close.
+fn owner(token: &[u8], secrets: &[Secret]) -> Option<Caller> {
+    secrets.iter().fold(None, |owner, secret| {
+        let matched = secret.matches(token).then(|| secret.caller());
+        matched.or(owner)
+    })
 }
 
 /// The token of `Bearer token`; the scheme's case does not matter.

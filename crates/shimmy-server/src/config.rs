@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::caller::Caller;
+
 /// Longest token that is compared; a longer one is wrong.
 const SECRET_BYTES: usize = 256;
 
@@ -17,9 +19,11 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_millis(10), Duration::f
 /// Everything the server may be told.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// The token that every request but `/health*` must carry. Default: none, which only a
-    /// loopback address allows.
-    pub api_key: Option<Secret>,
+    /// The tokens of which every request but `/health*` must carry one. Default: none, which only
+    /// a loopback address allows.
+    pub api_keys: Vec<Secret>,
+    /// Whose computed prefixes a request may start from. Default: those of its own key.
+    pub cache_scope: CacheScope,
     /// Names in `Host` that are served beside the loopback ones, with any port. On an address
     /// that is not loopback an empty list allows every name. Default: empty.
     pub allowed_hosts: Vec<String>,
@@ -74,7 +78,8 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            api_key: None,
+            api_keys: Vec::new(),
+            cache_scope: CacheScope::default(),
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             max_body: 32 << 20,
@@ -104,6 +109,27 @@ impl ServerConfig {
     /// [`keep_alive`](Self::keep_alive), within what a timer can keep.
     pub(crate) fn keep_alive(&self) -> Duration {
         self.keep_alive.clamp(KEEP_ALIVE.0, KEEP_ALIVE.1)
+    }
+}
+
+/// Whose computed prefixes a request may start from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CacheScope {
+    /// Those of requests with the same API key: neither counts nor timings tell a caller what
+    /// others have asked.
+    #[default]
+    Key,
+    /// Everybody's: quicker where callers trust each other.
+    All,
+}
+
+impl CacheScope {
+    /// The engine's number for what this caller shares.
+    pub(crate) fn of(self, caller: Caller) -> u64 {
+        match self {
+            Self::Key => caller.number(),
+            Self::All => Caller::ANYONE.number(),
+        }
     }
 }
 
@@ -144,6 +170,11 @@ impl Secret {
             padded: pad(text.as_bytes()),
             length: text.len(),
         })
+    }
+
+    /// Everyone who has this token.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::with_key(&self.padded[..self.length])
     }
 
     /// Whether `candidate` is this token, in a time that depends on neither's content.

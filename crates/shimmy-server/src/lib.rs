@@ -9,6 +9,7 @@ mod answer;
 mod anthropic;
 mod auth;
 mod blocking;
+mod caller;
 mod config;
 mod count;
 mod docs;
@@ -44,7 +45,7 @@ mod vectors;
 mod ws;
 
 pub use accept::{BindError, Server};
-pub use config::{InvalidSecret, Secret, ServerConfig};
+pub use config::{CacheScope, InvalidSecret, Secret, ServerConfig};
 pub use metrics::ModelEvents;
 pub use openapi::document;
 pub use state::{

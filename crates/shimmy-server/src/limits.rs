@@ -14,6 +14,7 @@ use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+use crate::caller::Caller;
 use crate::config::ServerConfig;
 use crate::error::{ApiError, ErrorKind};
 use crate::state::AppState;
@@ -23,7 +24,10 @@ const COMPLAINT_CHARS: usize = 300;
 
 /// A request's body that has passed the checks, ready to be read.
 #[derive(Debug, Clone)]
-pub(crate) struct JsonBody(Bytes);
+pub(crate) struct JsonBody {
+    bytes: Bytes,
+    caller: Caller,
+}
 
 impl FromRequest<Arc<AppState>> for JsonBody {
     type Rejection = ApiError;
@@ -33,30 +37,40 @@ impl FromRequest<Arc<AppState>> for JsonBody {
         state: &Arc<AppState>,
     ) -> Result<Self, Self::Rejection> {
         check_content_type(request.headers())?;
+        let caller = request.extensions().get().copied().unwrap_or_default();
         let bytes = read_body(request.into_body(), &state.config).await?;
-        Self::check(bytes, &state.config)
+        Self::check(bytes, caller, &state.config)
     }
 }
 
 impl JsonBody {
     /// Checks the depth of what was read elsewhere: a WebSocket's message.
-    pub(crate) fn check(bytes: Bytes, config: &ServerConfig) -> Result<Self, ApiError> {
+    pub(crate) fn check(
+        bytes: Bytes,
+        caller: Caller,
+        config: &ServerConfig,
+    ) -> Result<Self, ApiError> {
         if depth(&bytes) > config.max_json_depth {
             let limit = config.max_json_depth;
             let message = format!("the JSON nests deeper than {limit} levels");
             return Err(ApiError::new(ErrorKind::BadRequest, message));
         }
-        Ok(Self(bytes))
+        Ok(Self { bytes, caller })
     }
 
     /// Bytes of the whole body.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
+    }
+
+    /// Who sent it.
+    pub(crate) fn caller(&self) -> Caller {
+        self.caller
     }
 
     /// Reads the fields of `T`; others are ignored. A complaint names the field.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        match Json::<T>::from_bytes(&self.0) {
+        match Json::<T>::from_bytes(&self.bytes) {
             Ok(Json(value)) => Ok(value),
             Err(rejection) => {
                 // The source is the parser's own words, "path: complaint"; the rejection only

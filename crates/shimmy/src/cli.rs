@@ -129,6 +129,15 @@ pub(crate) enum Drafts {
     Off,
 }
 
+/// Whose computed prefixes a request may start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scope {
+    /// Those of requests with the same token.
+    Key,
+    /// Everybody's.
+    All,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The address to listen on: HOST:PORT, or `auto` for the first free port from 11435 on.
@@ -139,18 +148,28 @@ pub(crate) struct ServeArgs {
         default_value = "auto"
     )]
     pub(crate) bind: String,
-    /// The token that every request must carry, as a bearer or in `x-api-key`. Best given by the
-    /// environment, where other users' process lists do not show it.
+    /// The token that every request must carry, as a bearer or in `x-api-key`, or several,
+    /// separated by commas. Best given by the environment, where other users' process lists do not
+    /// show it.
     #[arg(
         long,
         value_name = "TOKEN",
         env = "SHIMMY_API_KEY",
-        hide_env_values = true
+        hide_env_values = true,
+        value_delimiter = ','
     )]
-    pub(crate) api_key: Option<String>,
-    /// A file that holds the token.
+    pub(crate) api_key: Option<Vec<String>>,
+    /// A file that holds the token, or several, one a line.
     #[arg(long, value_name = "FILE", env = "SHIMMY_API_KEY_FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// Whose computed prefixes a request may start from: those of its own token, or everybody's.
+    #[arg(
+        long,
+        value_name = "WHOSE",
+        env = "SHIMMY_CACHE_SCOPE",
+        default_value = "key"
+    )]
+    pub(crate) cache_scope: Scope,
     /// Origins of web pages that may call, separated by commas.
     #[arg(
         long,
@@ -202,7 +221,10 @@ impl ServeArgs {
         if self.api_key.is_none() || self.api_key_file.is_none() {
             return;
         }
-        let is_empty = self.api_key.as_deref() == Some("");
+        let is_empty = self
+            .api_key
+            .as_ref()
+            .is_some_and(|keys| keys.iter().all(String::is_empty));
         match (is_flag("api_key"), is_flag("api_key_file")) {
             (true, false) => self.api_key_file = None,
             (false, true) => self.api_key = None,

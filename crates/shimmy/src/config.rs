@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shimmy_engine::{EngineConfig, SamplingParams};
-use shimmy_server::{Secret, ServerConfig};
+use shimmy_server::{CacheScope, Secret, ServerConfig};
 
 use crate::backend::{CacheOptions, OpenOptions};
-use crate::cli::{Drafts, EngineArgs, ModelArgs, SamplingArgs, ServeArgs};
+use crate::cli::{Drafts, EngineArgs, ModelArgs, SamplingArgs, Scope, ServeArgs};
 use crate::failure::Failure;
 
 /// The port that clients look for first, and the last one that `auto` tries before any.
@@ -157,7 +157,11 @@ pub(crate) fn sampling(args: &SamplingArgs, defaults: &SamplingParams) -> Sampli
 /// The server's limits and secrets.
 pub(crate) fn server(args: &ServeArgs) -> Result<ServerConfig, Failure> {
     Ok(ServerConfig {
-        api_key: api_key(args)?,
+        api_keys: api_keys(args)?,
+        cache_scope: match args.cache_scope {
+            Scope::Key => CacheScope::Key,
+            Scope::All => CacheScope::All,
+        },
         allowed_hosts: without_empty(&args.allowed_host),
         cors_origins: without_empty(&args.cors_origin),
         default_max_tokens: args.max_output,
@@ -171,14 +175,14 @@ fn without_empty(texts: &[String]) -> Vec<String> {
     texts.cloned().collect()
 }
 
-fn api_key(args: &ServeArgs) -> Result<Option<Secret>, Failure> {
-    let text = match (&args.api_key, &args.api_key_file) {
+fn api_keys(args: &ServeArgs) -> Result<Vec<Secret>, Failure> {
+    let keys = match (&args.api_key, &args.api_key_file) {
         (Some(_), Some(_)) => {
             return Err(Failure::usage(
                 "the API key is given twice, by itself and in a file",
             ));
         }
-        (Some(key), None) => key.clone(),
+        (Some(keys), None) => keys.clone(),
         (None, Some(path)) => std::fs::read_to_string(path)
             .map_err(|error| {
                 Failure::usage(format!(
@@ -187,10 +191,13 @@ fn api_key(args: &ServeArgs) -> Result<Option<Secret>, Failure> {
                 ))
             })?
             .trim_end_matches(['\r', '\n'])
-            .to_owned(),
-        (None, None) => return Ok(None),
+            .split('\n')
+            .map(|line| line.trim_end_matches('\r').to_owned())
+            .collect(),
+        (None, None) => return Ok(Vec::new()),
     };
-    Secret::new(&text).map(Some).map_err(|error| {
+    let secrets = keys.iter().map(|key| Secret::new(key));
+    secrets.collect::<Result<_, _>>().map_err(|error| {
         Failure::usage(error).hint("unset SHIMMY_API_KEY to serve without a token on loopback")
     })
 }

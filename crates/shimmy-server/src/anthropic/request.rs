@@ -156,6 +156,7 @@ impl Request {
                 params,
                 choices: 1,
                 bytes: body.len(),
+                caller: body.caller(),
                 keep_alive: KeepAlive::Default,
             },
             stream: fields.stream.unwrap_or(false),

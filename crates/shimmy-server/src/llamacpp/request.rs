@@ -190,6 +190,7 @@ impl CompletionBody {
                 params,
                 choices,
                 bytes: body.len(),
+                caller: body.caller(),
                 keep_alive: KeepAlive::Default,
             },
             ignored,

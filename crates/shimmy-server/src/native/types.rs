@@ -115,6 +115,7 @@ impl GenerateBody {
                 params,
                 choices: 1,
                 bytes: body.len(),
+                caller: body.caller(),
                 keep_alive: KeepAlive::Default,
             },
             stream: fields.stream.unwrap_or(false),

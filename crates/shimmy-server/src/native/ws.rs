@@ -18,6 +18,7 @@ use super::control::Control;
 use super::error::ErrorBody;
 use super::types::{Done, GenerateBody, Started, StreamFormat};
 use crate::answer::{self, Answers, Progress};
+use crate::caller::Caller;
 use crate::error::{ApiError, ErrorKind};
 use crate::failures::Guarded;
 use crate::limits::JsonBody;
@@ -46,25 +47,28 @@ const EARLY_BYTES: usize = 64 << 10;
 )]
 pub(crate) async fn generate(
     State(state): State<Arc<AppState>>,
+    caller: Caller,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    ws::upgrade(state, upgrade, |socket, state| {
-        Connection::new(socket, state).serve()
+    ws::upgrade(state, upgrade, move |socket, state| {
+        Connection::new(socket, state, caller).serve()
     })
 }
 
 struct Connection {
     socket: Socket,
     state: Arc<AppState>,
+    caller: Caller,
     /// Whether a request has come: only then can a control be late.
     asked: bool,
 }
 
 impl Connection {
-    fn new(socket: Socket, state: Arc<AppState>) -> Self {
+    fn new(socket: Socket, state: Arc<AppState>, caller: Caller) -> Self {
         Self {
             socket,
             state,
+            caller,
             asked: false,
         }
     }
@@ -92,7 +96,7 @@ impl Connection {
     }
 
     fn read(&mut self, bytes: Bytes) -> Result<Option<GenerateBody>, ApiError> {
-        let body = JsonBody::check(bytes, &self.state.config)?;
+        let body = JsonBody::check(bytes, self.caller, &self.state.config)?;
         if Control::read(&body)?.is_late(self.asked) {
             return Ok(None);
         }
@@ -146,10 +150,15 @@ impl Connection {
 
     /// Applies a control frame; what is wrong with it is said and changes nothing.
     async fn control(&mut self, answers: &Answers, bytes: Bytes) -> Result<(), Closed> {
-        match steer(answers, bytes, &self.state) {
+        match self.steer(answers, bytes) {
             Ok(()) => Ok(()),
             Err(error) => self.send_error(&error).await,
         }
+    }
+
+    fn steer(&self, answers: &Answers, bytes: Bytes) -> Result<(), ApiError> {
+        let body = JsonBody::check(bytes, self.caller, &self.state.config)?;
+        Control::read(&body)?.apply(&body, answers)
     }
 
     async fn send_delta(&mut self, format: StreamFormat, delta: Delta) -> Result<(), Closed> {
@@ -179,9 +188,4 @@ impl Connection {
         frame["status"] = json!(error.kind.status().as_u16());
         self.socket.send(frame.to_string()).await
     }
-}
-
-fn steer(answers: &Answers, bytes: Bytes, state: &AppState) -> Result<(), ApiError> {
-    let body = JsonBody::check(bytes, &state.config)?;
-    Control::read(&body)?.apply(&body, answers)
 }

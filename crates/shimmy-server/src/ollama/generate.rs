@@ -96,6 +96,7 @@ pub(crate) async fn generate(state: &AppState, body: &JsonBody) -> Result<Respon
         params,
         choices: 1,
         bytes: body.len(),
+        caller: body.caller(),
         keep_alive: KeepAlive::Default,
     };
     let mut answers = answer::start(state, ask).await?;

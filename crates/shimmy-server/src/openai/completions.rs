@@ -158,6 +158,7 @@ impl TextBody {
                 params,
                 choices: choices as usize,
                 bytes: body.len(),
+                caller: body.caller(),
                 keep_alive: KeepAlive::Default,
             },
             stream: fields.stream.unwrap_or(false),

@@ -158,6 +158,7 @@ impl ChatBody {
                 params,
                 choices: fields.n.unwrap_or(1) as usize,
                 bytes: body.len(),
+                caller: body.caller(),
                 keep_alive: KeepAlive::Default,
             },
             stream: fields.stream.unwrap_or(false),

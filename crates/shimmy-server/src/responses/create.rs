@@ -44,7 +44,7 @@ pub(crate) async fn create(
         stream,
         plan,
         ignored,
-    } = Request::read(&body, memory(&state))?;
+    } = Request::read(&body, memory(&state, &body))?;
     let answers = answer::start(&state, ask).await.map_err(rename)?;
     let writer = Writer::new(&answers.model, plan);
     let mut response = if stream {
@@ -72,7 +72,7 @@ pub(crate) async fn input_tokens(
     State(state): State<Arc<AppState>>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let request = Request::read(&body, memory(&state))?;
+    let request = Request::read(&body, memory(&state, &body))?;
     request.ignored.log();
     let tokens = count(&state, request.ask).await.map_err(rename)?;
     Ok(Json(
@@ -80,9 +80,10 @@ pub(crate) async fn input_tokens(
     ))
 }
 
-fn memory(state: &AppState) -> Memory<'_> {
+fn memory<'a>(state: &'a AppState, body: &JsonBody) -> Memory<'a> {
     Memory {
         kept: &state.responses,
+        caller: body.caller(),
         last: None,
     }
 }

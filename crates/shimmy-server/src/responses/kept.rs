@@ -1,7 +1,7 @@
 //! Answers that are kept for later requests to go on from, bounded in number and bytes.
 //!
-//! In memory only: they are gone with the process. One API key serves the whole server, so whoever
-//! may ask may go on from any of them.
+//! In memory only: they are gone with the process. Each belongs to the caller who asked: for all
+//! others there is none.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use shimmy_chat::Message;
 
 use super::response::Response;
+use crate::caller::Caller;
 use crate::error::{ApiError, ErrorKind};
 use crate::failures::Finding;
 use crate::openai::error::ErrorBody;
@@ -22,6 +23,7 @@ use crate::state::AppState;
 /// went on from it.
 #[derive(Debug)]
 pub(super) struct Kept {
+    pub(super) caller: Caller,
     pub(super) response: Response,
     pub(super) messages: Vec<Arc<Message>>,
     /// Bytes of the messages.
@@ -91,9 +93,10 @@ impl KeptResponses {
         inner.entries.insert(id, Entry { kept, bytes, used });
     }
 
-    /// The answer of that id, which counts as used.
-    pub(super) fn get(&self, id: &str) -> Option<Arc<Kept>> {
+    /// This caller's answer of that id, which counts as used.
+    pub(super) fn get(&self, id: &str, caller: Caller) -> Option<Arc<Kept>> {
         let mut inner = self.lock();
+        inner.of(id, caller)?;
         inner.uses += 1;
         let now = inner.uses;
         let entry = inner.entries.get_mut(id)?;
@@ -104,16 +107,19 @@ impl KeptResponses {
         Some(kept)
     }
 
-    /// The item of that id in any of the answers.
-    pub(super) fn item(&self, id: &str) -> Option<Value> {
+    /// The item of that id in any of this caller's answers.
+    pub(super) fn item(&self, id: &str, caller: Caller) -> Option<Value> {
         let inner = self.lock();
         let answer = inner.items.get(id)?;
-        inner.entries.get(answer)?.kept.item(id)
+        inner.of(answer, caller)?.item(id)
     }
 
     /// Whether there was one to forget.
-    fn remove(&self, id: &str) -> bool {
+    fn remove(&self, id: &str, caller: Caller) -> bool {
         let mut inner = self.lock();
+        if inner.of(id, caller).is_none() {
+            return false;
+        }
         let used = inner.forget(id);
         if let Some(used) = used {
             inner.by_use.remove(&used);
@@ -128,6 +134,12 @@ impl KeptResponses {
 }
 
 impl Inner {
+    /// The answer of that id, if it is this caller's.
+    fn of(&self, id: &str, caller: Caller) -> Option<&Kept> {
+        let kept = &self.entries.get(id)?.kept;
+        (kept.caller == caller).then_some(kept)
+    }
+
     fn forget(&mut self, id: &str) -> Option<u64> {
         let entry = self.entries.remove(id)?;
         self.bytes -= entry.bytes;
@@ -157,6 +169,7 @@ impl Kept {
 )]
 pub(crate) async fn retrieve(
     State(state): State<Arc<AppState>>,
+    caller: Caller,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<axum::response::Response, ApiError> {
@@ -165,7 +178,10 @@ pub(crate) async fn retrieve(
         let reason = "is not supported here: an answer that is complete has no events";
         return Err(ApiError::field("stream", reason));
     }
-    let kept = state.responses.get(&id).ok_or_else(|| not_found(&id))?;
+    let kept = state
+        .responses
+        .get(&id, caller)
+        .ok_or_else(|| not_found(&id))?;
     Ok(Json(&kept.response).into_response())
 }
 
@@ -180,9 +196,10 @@ pub(crate) async fn retrieve(
 )]
 pub(crate) async fn delete(
     State(state): State<Arc<AppState>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    if !state.responses.remove(&id) {
+    if !state.responses.remove(&id, caller) {
         return Err(not_found(&id));
     }
     Ok(Json(

@@ -12,6 +12,7 @@ use super::kept::{Kept, KeptResponses};
 use super::response::{Echo, EchoReasoning, EchoSampling, EchoText};
 use super::tools::{Names, Toolbox};
 use crate::answer::{Ask, Chat, Input};
+use crate::caller::Caller;
 use crate::error::{ApiError, ErrorKind};
 use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, constraint, max_tokens};
 use crate::ignored::Ignored;
@@ -102,6 +103,8 @@ pub(super) struct Request {
 pub(super) struct Plan {
     pub(super) echo: Echo,
     pub(super) names: Names,
+    /// Who asked, and may go on from it.
+    pub(super) caller: Caller,
     pub(super) style: Style,
     /// The conversation without instructions, which a later request brings anew.
     pub(super) messages: Vec<Arc<Message>>,
@@ -123,6 +126,8 @@ pub(super) struct Style {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Memory<'a> {
     pub(super) kept: &'a KeptResponses,
+    /// Who looks for them.
+    pub(super) caller: Caller,
     /// The last answer on this connection, which need not be kept for others.
     pub(super) last: Option<&'a Arc<Kept>>,
 }
@@ -130,7 +135,7 @@ pub(super) struct Memory<'a> {
 impl Memory<'_> {
     fn answer(&self, id: &str) -> Result<Arc<Kept>, ApiError> {
         let last = self.last.filter(|kept| kept.response.id == id);
-        let found = last.cloned().or_else(|| self.kept.get(id));
+        let found = last.cloned().or_else(|| self.kept.get(id, self.caller));
         found.ok_or_else(|| {
             let message = format!("previous response with id '{id}' not found");
             let mut error = ApiError::new(ErrorKind::PreviousResponseNotFound, message);
@@ -141,7 +146,7 @@ impl Memory<'_> {
 
     fn item(&self, id: &str) -> Option<Value> {
         let last = self.last.and_then(|kept| kept.item(id));
-        last.or_else(|| self.kept.item(id))
+        last.or_else(|| self.kept.item(id, self.caller))
     }
 }
 
@@ -198,12 +203,14 @@ impl Request {
                 params,
                 choices: 1,
                 bytes,
+                caller: body.caller(),
                 keep_alive: KeepAlive::Default,
             },
             stream,
             plan: Plan {
                 echo: echo(fields, tools, &sampling),
                 names: toolbox.names,
+                caller: body.caller(),
                 style,
                 messages,
                 warm_up,

@@ -21,6 +21,7 @@ use super::kept::Kept;
 use super::request::{Memory, Plan, Request, rename};
 use super::writer::Writer;
 use crate::answer::{self, Answers, Progress};
+use crate::caller::Caller;
 use crate::error::{ApiError, ErrorKind};
 use crate::failures::Guarded;
 use crate::limits::JsonBody;
@@ -45,12 +46,14 @@ const WAITING: usize = 16;
 )]
 pub(crate) async fn connect(
     State(state): State<Arc<AppState>>,
+    caller: Caller,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    ws::upgrade(state, upgrade, |socket, state| {
+    ws::upgrade(state, upgrade, move |socket, state| {
         let connection = Connection {
             socket,
             state,
+            caller,
             opened: Instant::now(),
             waiting: VecDeque::new(),
             last: None,
@@ -62,6 +65,7 @@ pub(crate) async fn connect(
 struct Connection {
     socket: Socket,
     state: Arc<AppState>,
+    caller: Caller,
     opened: Instant,
     waiting: VecDeque<Bytes>,
     last: Option<Arc<Kept>>,
@@ -105,7 +109,7 @@ impl Connection {
 
     /// The request in a message, if it is one.
     fn read(&self, bytes: Bytes) -> Result<Option<Request>, ApiError> {
-        let body = JsonBody::check(bytes, &self.state.config)?;
+        let body = JsonBody::check(bytes, self.caller, &self.state.config)?;
         let Kind { kind } = body.read()?;
         match kind.as_str() {
             "response.create" => {}
@@ -126,6 +130,7 @@ impl Connection {
         }
         let memory = Memory {
             kept: &self.state.responses,
+            caller: self.caller,
             last: self.last.as_ref(),
         };
         Request::read(&body, memory).map(Some)

@@ -183,6 +183,7 @@ impl Writer {
             Err(error) => tracing::error!(error = ?error.message, "an answer cannot be read back"),
         }
         Kept {
+            caller: self.plan.caller,
             bytes: messages.iter().map(|message| bytes(message)).sum(),
             response: self.response.clone(),
             messages,

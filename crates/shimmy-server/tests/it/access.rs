@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shimmy_server::{AppState, BindError, Secret, Server};
+use shimmy_server::{AppState, BindError, CacheScope, Secret, Server};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::support::{Setup, TestServer, chat};
@@ -49,7 +49,7 @@ const ROUTES: [(&str, &str); 36] = [
 
 async fn with_key() -> TestServer {
     let mut setup = Setup::default();
-    setup.server.api_key = Some(Secret::new("sk-right").unwrap());
+    setup.server.api_keys = vec![Secret::new("sk-right").unwrap()];
     setup.start().await
 }
 
@@ -163,7 +163,7 @@ async fn an_address_for_everyone_needs_a_token() {
     let mut config = shimmy_server::ServerConfig::default();
     let refused = Server::bind(listener(), state(config.clone())).unwrap_err();
     assert!(matches!(refused, BindError::Open { .. }));
-    config.api_key = Some(Secret::new("k").unwrap());
+    config.api_keys = vec![Secret::new("k").unwrap()];
     assert!(Server::bind(listener(), state(config)).is_ok());
 }
 
@@ -276,7 +276,7 @@ async fn foreign_origins_are_refused_on_every_method() {
 async fn configured_origins_get_their_headers_and_errors_too() {
     let mut setup = Setup::default();
     setup.server.cors_origins = vec!["https://ui.example".to_owned(), "null".to_owned()];
-    setup.server.api_key = Some(Secret::new("k").unwrap());
+    setup.server.api_keys = vec![Secret::new("k").unwrap()];
     let server = setup.start().await;
     for origin in ["https://ui.example", "null"] {
         let request = server
@@ -324,4 +324,34 @@ async fn the_checks_come_before_the_body_is_looked_at() {
         error["error"].as_str().unwrap().contains("API key"),
         "{error}"
     );
+}
+
+/// A server with two keys, and what a chat with `key` takes from the cache.
+async fn cached(server: &TestServer, key: &str) -> u64 {
+    let body = json!({
+        "messages": [{ "role": "user", "content": "a secret of some length" }], "max_tokens": 1,
+    });
+    let request = server.client.post(server.url("/v1/chat/completions"));
+    let answer = request.bearer_auth(key).json(&body).send().await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    let details = &answer["usage"]["prompt_tokens_details"];
+    details["cached_tokens"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn one_key_does_not_learn_from_counts_what_another_has_asked() {
+    let keys = || ["sk-one", "sk-two"].map(|key| Secret::new(key).unwrap());
+    let mut setup = Setup::default();
+    setup.server.api_keys = keys().into();
+    let server = setup.start().await;
+    assert_eq!(cached(&server, "sk-one").await, 0);
+    assert_eq!(cached(&server, "sk-two").await, 0);
+    assert_ne!(cached(&server, "sk-one").await, 0);
+
+    let mut setup = Setup::default();
+    setup.server.api_keys = keys().into();
+    setup.server.cache_scope = CacheScope::All;
+    let server = setup.start().await;
+    assert_eq!(cached(&server, "sk-one").await, 0);
+    assert_ne!(cached(&server, "sk-two").await, 0, "they trust each other");
 }

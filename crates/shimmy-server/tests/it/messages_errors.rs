@@ -150,7 +150,7 @@ async fn every_refusal_has_this_dialects_shape() {
 #[tokio::test]
 async fn the_key_is_taken_from_either_header_and_asked_for_in_this_dialect() {
     let mut setup = Setup::default();
-    setup.server.api_key = Some(Secret::new("sk-right").unwrap());
+    setup.server.api_keys = vec![Secret::new("sk-right").unwrap()];
     let server = setup.start().await;
     for path in ["/v1/messages", "/v1/messages/count_tokens"] {
         let post = || server.client.post(server.url(path)).json(&ask("x"));

@@ -328,7 +328,7 @@ async fn failures_are_as_described() {
 async fn the_description_knows_which_routes_need_the_token() {
     let document = document();
     let mut setup = Setup::default();
-    setup.server.api_key = Some(Secret::new("sk-right").unwrap());
+    setup.server.api_keys = vec![Secret::new("sk-right").unwrap()];
     let server = setup.start().await;
     for operation in operations(&document) {
         let answer = operation.send(&server, None).await;

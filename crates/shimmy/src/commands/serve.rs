@@ -22,7 +22,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let server = config::server(&args)?;
-    let listener = config::bind(&args, server.api_key.is_some())?;
+    let listener = config::bind(&args, !server.api_keys.is_empty())?;
     let address = listener.local_addr()?;
     let models = ModelConfig::for_server(args.models.clone())?;
     let preload = models.base.is_some();

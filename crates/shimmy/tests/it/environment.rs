@@ -156,6 +156,25 @@ fn a_key_comes_from_the_environment_or_a_file() {
 }
 
 #[test]
+fn each_of_several_keys_holds() {
+    let (folder, _) = tiny_folder();
+    let file = folder.path().join("keys");
+    std::fs::write(&file, "one\r\ntwo\n").expect("written");
+    for (name, value) in [
+        ("SHIMMY_API_KEY", "one,two"),
+        ("SHIMMY_API_KEY_FILE", text(&file)),
+    ] {
+        let server = Server::launch(serve(folder.path(), &[], &[(name, value)]));
+        assert_eq!(status(&server, Some("one,two")), 401);
+        assert_eq!(status(&server, Some("one")), 200, "{name}");
+        assert_eq!(status(&server, Some("two")), 200, "{name}");
+    }
+    // A gap in the list would let requests without a key in.
+    let (code, _, errors) = run_with(folder.path(), &["serve"], &[("SHIMMY_API_KEY", "one,")]);
+    assert_eq!(code, 2, "{errors}");
+}
+
+#[test]
 fn the_address_comes_from_the_environment_and_auto_finds_a_free_port() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = shimmy(folder.path());

@@ -3,8 +3,12 @@
 use serde_json::Map;
 
 use super::*;
+use crate::caller::Caller;
 use crate::responses::item::Item;
 use crate::responses::response::{Echo, EchoReasoning, EchoSampling, EchoText};
+
+/// Who has asked.
+const OWNER: Caller = Caller::ANYONE;
 
 fn kept(instructions: &str) -> Arc<Kept> {
     let echo = Echo {
@@ -36,6 +40,7 @@ fn kept(instructions: &str) -> Arc<Kept> {
     let mut response = Response::begun("stub", &shimmy_engine::SamplingParams::default(), echo);
     response.output.push(Item::message());
     Arc::new(Kept {
+        caller: OWNER,
         response,
         messages: Vec::new(),
         bytes: 0,
@@ -63,11 +68,14 @@ fn bytes(responses: &KeptResponses) -> usize {
 fn the_longest_unused_goes_first() {
     let responses = KeptResponses::new(3, 1 << 20);
     let ids: Vec<String> = (0..3).map(|_| keep(&responses, "")).collect();
-    assert!(responses.get(&ids[0]).is_some());
+    assert!(responses.get(&ids[0], OWNER).is_some());
     let fourth = keep(&responses, "");
-    assert!(responses.get(&ids[1]).is_none(), "the one that nobody used");
+    assert!(
+        responses.get(&ids[1], OWNER).is_none(),
+        "the one that nobody used"
+    );
     for id in [&ids[0], &ids[2], &fourth] {
-        assert!(responses.get(id).is_some());
+        assert!(responses.get(id, OWNER).is_some());
     }
     bytes(&responses);
 }
@@ -87,25 +95,42 @@ fn bytes_are_bounded_however_many_come() {
     let small = keep(&responses, "small");
     let large = keep(&responses, &"x".repeat(4 * one));
     assert!(
-        responses.get(&large).is_none(),
+        responses.get(&large, OWNER).is_none(),
         "larger than all the place there is"
     );
-    assert!(responses.get(&small).is_some(), "and it took nobody's");
+    assert!(
+        responses.get(&small, OWNER).is_some(),
+        "and it took nobody's"
+    );
 }
 
 #[test]
 fn what_is_forgotten_is_gone_once() {
     let responses = KeptResponses::new(3, 1 << 20);
     let id = keep(&responses, "");
-    let item = responses.get(&id).unwrap().response.output[0]
+    let item = responses.get(&id, OWNER).unwrap().response.output[0]
         .id()
         .to_owned();
-    assert_eq!(responses.item(&item).unwrap()["id"], item);
-    assert!(responses.remove(&id));
-    assert_eq!(responses.item(&item), None);
-    assert!(!responses.remove(&id));
+    assert_eq!(responses.item(&item, OWNER).unwrap()["id"], item);
+    assert!(responses.remove(&id, OWNER));
+    assert_eq!(responses.item(&item, OWNER), None);
+    assert!(!responses.remove(&id, OWNER));
     assert_eq!(bytes(&responses), 0);
     let none = KeptResponses::new(0, 1 << 20);
     let id = keep(&none, "");
-    assert!(none.get(&id).is_none());
+    assert!(none.get(&id, OWNER).is_none());
+}
+
+#[test]
+fn what_one_caller_was_answered_is_there_for_no_other() {
+    let responses = KeptResponses::new(3, 1 << 20);
+    let id = keep(&responses, "mine");
+    let other = Caller::with_key(b"sk-other");
+    let item = responses.get(&id, OWNER).unwrap().response.output[0]
+        .id()
+        .to_owned();
+    assert!(responses.get(&id, other).is_none());
+    assert_eq!(responses.item(&item, other), None);
+    assert!(!responses.remove(&id, other));
+    assert!(responses.get(&id, OWNER).is_some(), "it is still there");
 }

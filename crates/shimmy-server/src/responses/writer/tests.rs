@@ -9,6 +9,7 @@ use shimmy_engine::{EngineConfig, Finish, FinishReason, Logprob, Timings, Usage}
 use folded::{folded, without_ids};
 
 use super::*;
+use crate::caller::Caller;
 use crate::config::ServerConfig;
 use crate::limits::JsonBody;
 use crate::responses::events::Nowhere;
@@ -96,10 +97,16 @@ fn writer(fields: Value) -> Writer {
     });
     let fields = fields.as_object().unwrap().clone();
     body.as_object_mut().unwrap().extend(fields);
-    let body = JsonBody::check(body.to_string().into(), &ServerConfig::default()).unwrap();
+    let body = JsonBody::check(
+        body.to_string().into(),
+        Caller::ANYONE,
+        &ServerConfig::default(),
+    )
+    .unwrap();
     let kept = KeptResponses::new(8, 1 << 20);
     let memory = Memory {
         kept: &kept,
+        caller: Caller::ANYONE,
         last: None,
     };
     Writer::new(&model(), Request::read(&body, memory).unwrap().plan)
