@@ -75,6 +75,9 @@ pub enum SubmitError {
         /// Tokens that can be embedded.
         limit: usize,
     },
+    /// The model has no way to continue a text.
+    #[error("the model does not generate text; it only makes embeddings")]
+    CannotGenerate,
     /// The prompt has no token at all.
     #[error("the prompt is empty")]
     PromptEmpty,

@@ -37,8 +37,8 @@ pub use params::{
     Usage,
 };
 pub use runner::{
-    AdapterId, Batch, FillInTheMiddle, Row, Runner, RunnerLimits, SequenceId, Specials, Token,
-    Tokenizer,
+    AdapterId, Batch, FillInTheMiddle, Row, Runner, RunnerLimits, SequenceId, Specials, TextMarks,
+    Token, Tokenizer,
 };
 pub use session::{Prepared, Session};
 pub use shared::EngineStatus;

@@ -84,6 +84,8 @@ pub struct RunnerLimits {
     pub vocabulary: usize,
     /// Whether the end of a sequence can be cut off (recurrent models cannot).
     pub can_truncate: bool,
+    /// Whether it continues texts at all: a model that is an encoder only makes vectors of them.
+    pub generates: bool,
 }
 
 /// Computes logits. Owned by one engine thread, so it need not be `Send`.
@@ -192,8 +194,20 @@ pub trait Tokenizer: Send + Sync {
     /// The texts that [`Specials::Parse`] would turn into special tokens.
     fn special_texts(&self) -> &[String];
 
+    /// What the model was trained to find after the texts that it makes vectors of.
+    fn text_marks(&self) -> TextMarks;
+
     /// The tokens around a gap that the model was trained to fill; none if it was not.
     fn fill_in_the_middle(&self) -> Option<FillInTheMiddle>;
+}
+
+/// The tokens that mark where a text ends, for a model that makes vectors of texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextMarks {
+    /// Between the two texts of a pair that is ranked.
+    pub between: Vec<Token>,
+    /// After a text, and after a pair.
+    pub end: Option<Token>,
 }
 
 /// The tokens that mark the parts of a text with a gap.

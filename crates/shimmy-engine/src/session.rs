@@ -74,6 +74,9 @@ impl Session {
     /// Takes some milliseconds per 100 kB of prompt, and for a constraint: an async caller with
     /// either wants to be on a blocking thread.
     pub fn prepare(&self, request: GenerateRequest) -> Result<Prepared, SubmitError> {
+        if !self.engine.limits().generates {
+            return Err(SubmitError::CannotGenerate);
+        }
         request.sampling.validate(self.tokenizer.vocabulary())?;
         let stop = checked_stop(request.stop)?;
         let adapters = self.checked_adapters(request.adapters)?;
@@ -141,7 +144,7 @@ impl Session {
         };
         let mut tokenised = Vec::with_capacity(texts.len());
         for text in &texts {
-            let tokens = self.tokenize(text)?;
+            let tokens = self.tokenize_whole(text)?;
             match tokens.len() {
                 0 => return Err(SubmitError::PromptEmpty.into()),
                 got if got > limit => return Err(SubmitError::TextTooLong { got, limit }.into()),
@@ -151,6 +154,28 @@ impl Session {
         let tokens = tokenised.iter().map(|text| text.len() as u32).collect();
         let vectors = self.engine.embed(tokenised).await?;
         Ok(Embeddings { vectors, tokens })
+    }
+
+    /// The tokens of a text that is read as a whole, or of a pair, with the marks that the model was
+    /// trained with: without its end mark, a model that pools by the last token pools a wrong one.
+    fn tokenize_whole(&self, text: &Prompt) -> Result<Vec<Token>, SubmitError> {
+        let marks = self.tokenizer.text_marks();
+        let mut parts = text.parts.iter();
+        let mut marked = Prompt::default();
+        marked.parts.extend(parts.next().cloned());
+        for part in parts {
+            marked.parts.push(PromptPart::Tokens(marks.between.clone()));
+            marked.parts.push(part.clone());
+        }
+        let mut tokens = self.tokenize(&marked)?;
+        // Tokens that a caller brings may have it already.
+        if let Some(end) = marks.end
+            && !tokens.is_empty()
+            && tokens.last() != Some(&end)
+        {
+            tokens.push(end);
+        }
+        Ok(tokens)
     }
 
     /// The tokens of a prompt, with the beginning-of-sequence token where the model wants it.

@@ -13,7 +13,8 @@ use crate::embed::Pooling;
 use crate::error::{RunnerError, TokenizeError};
 use crate::handle::{EngineConfig, EngineHandle, spawn};
 use crate::runner::{
-    AdapterId, Batch, FillInTheMiddle, Runner, RunnerLimits, SequenceId, Specials, Token, Tokenizer,
+    AdapterId, Batch, FillInTheMiddle, Runner, RunnerLimits, SequenceId, Specials, TextMarks,
+    Token, Tokenizer,
 };
 use crate::session::Session;
 
@@ -57,6 +58,8 @@ pub struct StubConfig {
     pub gate: Option<mpsc::Receiver<()>>,
     /// Adapters that are said to be loaded; each adds its id to the first byte of a reply.
     pub adapters: usize,
+    /// Whether it answers at all, or is said to make vectors only.
+    pub generates: bool,
     /// Cells of the cache.
     pub cells: usize,
     /// Cells that there really are, if fewer.
@@ -76,6 +79,7 @@ impl Default for StubConfig {
             panic_at_step: None,
             gate: None,
             adapters: 0,
+            generates: true,
             cells: 4096,
             real_cells: usize::MAX,
             sequences: 8,
@@ -222,6 +226,7 @@ impl Runner for StubRunner {
             outputs: self.config.batch,
             vocabulary: VOCABULARY,
             can_truncate: true,
+            generates: self.config.generates,
         }
     }
 
@@ -447,6 +452,10 @@ impl Tokenizer for StubTokenizer {
 
     fn special_texts(&self) -> &[String] {
         &self.specials
+    }
+
+    fn text_marks(&self) -> TextMarks {
+        TextMarks::default()
     }
 
     fn fill_in_the_middle(&self) -> Option<FillInTheMiddle> {

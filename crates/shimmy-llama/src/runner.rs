@@ -26,7 +26,7 @@ pub struct RunnerOptions {
 /// Computes logits with llama.cpp. Belongs to the thread that made it.
 #[derive(Debug)]
 pub struct LlamaRunner {
-    /// None only after a [`reset`](Runner::reset) that failed.
+    /// None for an encoder, and after a [`reset`](Runner::reset) that failed.
     context: Option<Context>,
     /// By [`AdapterId`]; none where one was unloaded, so that no number gets a second meaning.
     adapters: Vec<Option<Arc<Adapter>>>,
@@ -76,10 +76,7 @@ impl LlamaRunner {
             path: model.path().to_owned(),
             reason,
         };
-        if !model.has_decoder() {
-            return Err(cannot("it only has an encoder"));
-        }
-        if model.has_encoder() {
+        if model.has_encoder() && model.has_decoder() {
             return Err(cannot(
                 "its encoder would have to read the prompt, which is not supported",
             ));
@@ -101,21 +98,23 @@ impl LlamaRunner {
         let first = FIRST_CELLS.max(context_options.batch.next_multiple_of(CELL_STEP));
         context_options.cells = Some(most.min(first));
         let context = Context::new(Arc::clone(&model), &context_options, abort.clone())?;
-        if !context.has_memory() {
-            return Err(cannot("it only makes embeddings"));
-        }
+        let (sequences, batch) = (context.sequences(), context.max_rows());
+        // An encoder reads texts as a whole and keeps nothing of them; only the embedder is needed.
+        let context = Some(context).filter(Context::has_memory);
+        let generates = context.is_some();
         let limits = RunnerLimits {
             cells: most as usize,
-            sequences: context.sequences(),
-            batch: context.max_rows(),
-            outputs: context.sequences(),
+            generates,
+            sequences,
+            batch,
+            outputs: sequences,
             vocabulary: model.vocabulary(),
             // A window's cache forgets what a cut would need again. Some cuts still work, see
             // `truncate`, but none can be relied on.
             can_truncate: model.can_cut(),
         };
         Ok(Self {
-            context: Some(context),
+            context,
             adapters,
             active: Vec::new(),
             model,
@@ -220,6 +219,9 @@ impl Runner for LlamaRunner {
     }
 
     fn reset(&mut self) -> Result<(), RunnerError> {
+        if !self.limits.generates {
+            return Ok(());
+        }
         // First the old cache is freed: there may not be memory for two.
         self.context = None;
         let context = Context::new(Arc::clone(&self.model), &self.options, self.abort.clone())

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::sync::{Arc, OnceLock};
 
 use llama_cpp_sys_2 as sys;
-use shimmy_engine::{FillInTheMiddle, Specials, Token, TokenizeError, Tokenizer};
+use shimmy_engine::{FillInTheMiddle, Specials, TextMarks, Token, TokenizeError, Tokenizer};
 
 use crate::error::LlamaError;
 use crate::model::{Model, VocabularyKind};
@@ -183,6 +183,25 @@ impl Tokenizer for LlamaTokenizer {
 
     fn special_texts(&self) -> &[String] {
         self.special_texts.get_or_init(|| self.find_special_texts())
+    }
+
+    fn text_marks(&self) -> TextMarks {
+        // SAFETY: the vocabulary is part of the model, which is alive.
+        let (adds_end, end, adds_separator, separator) = unsafe {
+            (
+                sys::llama_vocab_get_add_eos(self.raw()),
+                sys::llama_vocab_eos(self.raw()),
+                sys::llama_vocab_get_add_sep(self.raw()),
+                sys::llama_vocab_sep(self.raw()),
+            )
+        };
+        // A missing token is -1.
+        let mark = |token, adds: bool| Token::try_from(token).ok().filter(|_| adds);
+        let (end, separator) = (mark(end, adds_end), mark(separator, adds_separator));
+        TextMarks {
+            between: end.into_iter().chain(separator).collect(),
+            end: end.or(separator),
+        }
     }
 
     fn fill_in_the_middle(&self) -> Option<FillInTheMiddle> {

@@ -77,6 +77,7 @@ impl NativeRunner {
             outputs: options.batch.max(1),
             vocabulary: model.vocabulary(),
             can_truncate: true,
+            generates: true,
         };
         let threads = options.threads.unwrap_or_else(physical_cores);
         Ok(Self {

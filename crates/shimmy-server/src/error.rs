@@ -239,6 +239,9 @@ impl From<SubmitError> for ApiError {
             SubmitError::TextTooLong { got, limit } => Self::new(ErrorKind::ContextLength, message)
                 .with("prompt_tokens", got)
                 .with("context_length", limit),
+            SubmitError::CannotGenerate => {
+                Self::field("model", "does not generate text; it only makes embeddings")
+            }
             SubmitError::PromptEmpty => Self::field("prompt", "is empty"),
             SubmitError::Invalid(invalid) => invalid.into(),
             SubmitError::Tokenize(_) => Self::new(ErrorKind::BadRequest, message),

@@ -14,6 +14,7 @@ fn limits(cells: usize, sequences: usize, batch: usize) -> RunnerLimits {
         outputs: batch.max(sequences),
         vocabulary: 1000,
         can_truncate: true,
+        generates: true,
     }
 }
 

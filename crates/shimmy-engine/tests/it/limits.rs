@@ -231,3 +231,17 @@ fn a_constraint_that_cannot_be_honoured_is_refused_before_anything_runs() {
     }
     assert_eq!(session.engine().status().occupied, 0);
 }
+
+#[test]
+fn a_model_that_only_makes_vectors_refuses_to_answer_and_makes_them() {
+    let stub = StubConfig {
+        generates: false,
+        ..StubConfig::default()
+    };
+    let session = session(stub, EngineConfig::default());
+    assert_eq!(
+        session.generate(ask("x")).err(),
+        Some(SubmitError::CannotGenerate)
+    );
+    assert_eq!(session.engine().status().occupied, 0);
+}

@@ -6,6 +6,7 @@
 
 mod adapters;
 mod decoding;
+mod encoder;
 mod growth;
 mod loading;
 mod support;

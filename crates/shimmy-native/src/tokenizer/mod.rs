@@ -13,7 +13,7 @@ mod words;
 
 use std::sync::OnceLock;
 
-use shimmy_engine::{FillInTheMiddle, Specials, Token, TokenizeError, Tokenizer};
+use shimmy_engine::{FillInTheMiddle, Specials, TextMarks, Token, TokenizeError, Tokenizer};
 use shimmy_models::Metadata;
 use shimmy_models::gguf::Value;
 
@@ -180,6 +180,11 @@ impl Tokenizer for NativeTokenizer {
     fn special_texts(&self) -> &[String] {
         self.special_texts
             .get_or_init(|| SpecialTokens::parsed_texts(&self.vocabulary))
+    }
+
+    /// None of the architectures here is one that makes vectors.
+    fn text_marks(&self) -> TextMarks {
+        TextMarks::default()
     }
 
     /// Not read from the file yet.

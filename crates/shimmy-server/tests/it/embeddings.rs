@@ -62,3 +62,19 @@ async fn wrong_inputs_name_their_places() {
         assert_eq!(error["error"]["param"], field, "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_model_that_only_makes_vectors_says_so_when_it_is_asked_to_talk() {
+    let mut setup = Setup::default();
+    setup.stub.generates = false;
+    let server = setup.start().await;
+    let (status, _) = server
+        .post_json("/v1/embeddings", &json!({ "input": "a" }))
+        .await;
+    assert_eq!(status, 200);
+    let body = json!({ "messages": [{ "role": "user", "content": "Hi" }] });
+    let (status, error) = server.post_json("/v1/chat/completions", &body).await;
+    assert_eq!((status, &error["error"]["param"]), (400, &json!("model")));
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("only makes embeddings"), "{message}");
+}

@@ -1,11 +1,13 @@
-//! Tiny models and adapters of the Llama architecture with random weights. Owns their shapes and
+//! Tiny models, adapters and an encoder with random weights. Owns their shapes and
 //! the keys that llama.cpp asks for; must not know the layout of a GGUF file.
 
 mod adapter;
+pub mod encoder;
 mod model;
 mod vocabulary;
 
 pub use adapter::Adapter;
+pub use encoder::Encoder;
 pub use model::{CHATML_TEMPLATE, Model};
 pub use vocabulary::{BOS, END_OF_TEXT, EOS, IM_END, IM_START, MERGES, VOCABULARY_SIZE};
 
