@@ -266,6 +266,7 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
     let defaults = GenerateRequest {
         max_tokens: state.config.default_max_tokens,
         cache_scope: state.config.cache_scope.of(caller),
+        deadline: state.config.deadline,
         ..GenerateRequest::default()
     };
     // A grammar may be slow to compile however short it is.
@@ -379,6 +380,8 @@ fn prepare(
         adapters,
         logprobs: params.logprobs,
         context: params.context,
+        // Nobody gets more time than the server gives.
+        deadline: params.deadline.into_iter().chain(defaults.deadline).min(),
         ..defaults
     };
     let ready = |plan: ChatPlan| {

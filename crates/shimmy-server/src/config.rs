@@ -38,6 +38,8 @@ pub struct ServerConfig {
     /// Tokens of an answer when the request sets no limit; none leaves it to the context. Some
     /// clients never send one, and a small model may never stop by itself. Default: none.
     pub default_max_tokens: Option<u32>,
+    /// Time for an answer, its wait included; it then ends as it stands. Default: none.
+    pub deadline: Option<Duration>,
     /// Answers that one request may ask for with `n`. Default: 8.
     pub max_choices: usize,
     /// Prompts of one completion request; as many as `max_choices` of their answers are computed
@@ -85,6 +87,7 @@ impl Default for ServerConfig {
             max_body: 32 << 20,
             max_json_depth: 100,
             default_max_tokens: None,
+            deadline: None,
             max_choices: 8,
             max_prompts: 256,
             max_texts: 2048,

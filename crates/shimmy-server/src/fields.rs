@@ -144,6 +144,12 @@ pub(crate) fn max_tokens(field: &str, value: Option<i64>) -> Result<Option<u32>,
     }
 }
 
+/// The time for an answer in `deadline_ms`: a day at most.
+pub(crate) fn deadline(value: Option<i64>) -> Result<Option<Duration>, ApiError> {
+    let milliseconds = bounded("deadline_ms", value, 1..=86_400_000)?;
+    Ok(milliseconds.map(|number| Duration::from_millis(number.into())))
+}
+
 /// A whole number in `field` that must lie within bounds.
 pub(crate) fn bounded(
     field: &str,
@@ -227,6 +233,8 @@ pub(crate) struct Params {
     pub(crate) logprobs: Option<u32>,
     /// See [`GenerateRequest::context`](shimmy_engine::GenerateRequest::context).
     pub(crate) context: Option<u32>,
+    /// How long the whole answer may take, from its submission on.
+    pub(crate) deadline: Option<Duration>,
     /// How long an answer may take from its first text on, once it holds a line break.
     pub(crate) time_limit: Option<Duration>,
 }

@@ -189,6 +189,13 @@ pub(crate) struct ServeArgs {
     /// Requests that may wait for their turn; more get 429.
     #[arg(long, value_name = "N", env = "SHIMMY_QUEUE", default_value_t = 64)]
     pub(crate) queue: u32,
+    /// Seconds that a request may wait for its turn; then it fails with 503.
+    #[arg(long, value_name = "SECONDS", env = "SHIMMY_QUEUE_TIMEOUT", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) queue_timeout: u64,
+    /// Seconds that an answer may take, its wait included; it then ends as it stands [default: no
+    /// limit].
+    #[arg(long, value_name = "SECONDS", env = "SHIMMY_DEADLINE", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) deadline: Option<u64>,
     /// Tokens of an answer whose request sets no limit [default: what the context leaves].
     #[arg(long, value_name = "TOKENS", env = "SHIMMY_MAX_OUTPUT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_output: Option<u32>,

@@ -129,6 +129,10 @@ pub(crate) fn server_options(args: &ServeArgs, models: &ModelConfig) -> OpenOpti
             disk_bytes: args.cache_disk,
             ..options.cache
         },
+        engine: EngineConfig {
+            queue_timeout: Duration::from_secs(args.queue_timeout),
+            ..options.engine
+        },
         ..options
     }
 }
@@ -165,6 +169,7 @@ pub(crate) fn server(args: &ServeArgs) -> Result<ServerConfig, Failure> {
         allowed_hosts: without_empty(&args.allowed_host),
         cors_origins: without_empty(&args.cors_origin),
         default_max_tokens: args.max_output,
+        deadline: args.deadline.map(Duration::from_secs),
         drain_timeout: Duration::from_secs(args.drain_timeout),
         ..ServerConfig::default()
     })

@@ -25,7 +25,7 @@ const CHANGEABLE: [&str; 8] = [
 ];
 
 /// What was settled when the answer began.
-const SETTLED: [&str; 12] = [
+const SETTLED: [&str; 13] = [
     "model",
     "system",
     "max_tokens",
@@ -37,6 +37,7 @@ const SETTLED: [&str; 12] = [
     "format",
     "grammar",
     "ignore_eos",
+    "deadline_ms",
     "raw",
 ];
 

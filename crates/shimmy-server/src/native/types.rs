@@ -8,7 +8,9 @@ use utoipa::ToSchema;
 
 use crate::answer::{Answers, Ask, Chat, Input};
 use crate::error::ApiError;
-use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, constraint, max_tokens};
+use crate::fields::{
+    LoraField, OneOrMany, Params, SamplingFields, constraint, deadline, max_tokens,
+};
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
 use crate::report::{LlamaTimings, OllamaCounts, TokenCounts};
@@ -45,6 +47,9 @@ struct GenerateFields {
     format: Option<Value>,
     /// A grammar in Lark that the answer must fit.
     grammar: Option<String>,
+    /// Milliseconds that the answer may take; it then ends as it stands, as one that is too long.
+    #[schema(minimum = 1, maximum = 86_400_000)]
+    deadline_ms: Option<i64>,
     /// Whether to go on after the model's end token.
     ignore_eos: Option<bool>,
     /// Whether the prompt goes to the model as it is, without its template.
@@ -85,6 +90,7 @@ impl GenerateBody {
             max_tokens: max_tokens("max_tokens", fields.max_tokens)?,
             stop: OneOrMany::texts(fields.stop),
             ignore_eos: fields.ignore_eos.unwrap_or(false),
+            deadline: deadline(fields.deadline_ms)?,
             lora: fields.lora,
             constraint: constraint(fields.format.as_ref(), fields.grammar.as_ref())?,
             ..Params::default()

@@ -19,7 +19,7 @@ use super::usage::{Endings, finish_reason};
 use crate::answer::{self, Answered, Answers, Ask, Input};
 use crate::error::ApiError;
 use crate::failures::Answering;
-use crate::fields::{LoraField, OneOrMany, Params, bounded, max_tokens};
+use crate::fields::{LoraField, OneOrMany, Params, bounded, deadline, max_tokens};
 use crate::gap::Gap;
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
@@ -56,6 +56,7 @@ struct TextFields {
     response_format: Option<ResponseFormat>,
     grammar: Option<String>,
     ignore_eos: Option<bool>,
+    deadline_ms: Option<i64>,
     lora: Option<Vec<LoraField>>,
 }
 
@@ -140,6 +141,7 @@ impl TextBody {
             max_tokens: max_tokens("max_tokens", fields.max_tokens)?,
             stop: OneOrMany::texts(fields.stop),
             ignore_eos: fields.ignore_eos.unwrap_or(false),
+            deadline: deadline(fields.deadline_ms)?,
             lora: fields.lora,
             constraint: shape(fields.response_format, fields.grammar.as_ref())?,
             logprobs,

@@ -9,7 +9,7 @@ use super::response_format::{ResponseFormat, shape};
 use super::tool_use::{CallStyle, ToolFields, ToolUse};
 use crate::answer::{Ask, Call, Chat, Input};
 use crate::error::ApiError;
-use crate::fields::{LoraField, OneOrMany, Params, bounded, max_tokens};
+use crate::fields::{LoraField, OneOrMany, Params, bounded, deadline, max_tokens};
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
@@ -49,6 +49,7 @@ struct ChatFields {
     reasoning_effort: Option<Effort>,
     grammar: Option<String>,
     ignore_eos: Option<bool>,
+    deadline_ms: Option<i64>,
     lora: Option<Vec<LoraField>>,
     chat_template_kwargs: Option<Map<String, Value>>,
     logprobs: Option<bool>,
@@ -137,6 +138,7 @@ impl ChatBody {
             max_tokens: limit.or(older_limit),
             stop: OneOrMany::texts(fields.stop),
             ignore_eos: fields.ignore_eos.unwrap_or(false),
+            deadline: deadline(fields.deadline_ms)?,
             lora: fields.lora,
             constraint: shape(fields.response_format, fields.grammar.as_ref())?,
             logprobs,

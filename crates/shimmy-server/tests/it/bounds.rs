@@ -1,8 +1,11 @@
 //! Every number that a request can hold, out of its bounds: a 400 that names the field.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::support::{Setup, TestServer, chat, with};
+use crate::support::{Gate, Setup, TestServer, chat, with};
 
 /// No 64-bit integer, no 32-bit float, and no number at all.
 fn absurd() -> [Value; 4] {
@@ -88,6 +91,7 @@ async fn every_number_of_a_chat_request() {
         ("max_tokens", vec![json!(0), json!(-1)]),
         ("max_completion_tokens", vec![json!(0), json!(-1)]),
         ("top_logprobs", vec![json!(-1), json!(21)]),
+        ("deadline_ms", vec![json!(0), json!(86_400_001)]),
     ];
     all_refused(
         &server,
@@ -211,4 +215,37 @@ async fn every_number_of_the_other_routes() {
         let param = &error["error"]["param"];
         assert_eq!((status, param), (400, &json!("limit")), "{error}");
     }
+}
+
+/// How an answer without end ended, and with how many tokens.
+async fn ending(setup: Setup, gate: Gate, fields: Value) -> (Value, u64) {
+    let server = setup.start().await;
+    let body = with(chat("Hi"), fields);
+    let is_done = Cell::new(false);
+    let asked = async {
+        let answer = server.post_json("/v1/chat/completions", &body).await.1;
+        is_done.set(true);
+        answer
+    };
+    let (answer, _) = tokio::join!(asked, gate.step_until(|| is_done.get()));
+    let tokens = answer["usage"]["completion_tokens"].as_u64().unwrap();
+    (answer["choices"][0]["finish_reason"].clone(), tokens)
+}
+
+#[tokio::test]
+async fn an_answer_ends_as_it_stands_when_its_time_is_over() {
+    let (setup, gate) = Setup::gated();
+    let most = setup.stub.cells as u64 / 2;
+    let (reason, tokens) = ending(setup, gate, json!({ "deadline_ms": 5 })).await;
+    assert_eq!(reason, "length");
+    assert!(tokens < most, "{tokens}");
+
+    let (mut setup, gate) = Setup::gated();
+    setup.server.deadline = Some(Duration::from_millis(5));
+    let (reason, tokens) = ending(setup, gate, json!({ "deadline_ms": 1000 })).await;
+    assert_eq!(reason, "length");
+    assert!(
+        tokens < most,
+        "a request gets no more than the server gives: {tokens}"
+    );
 }
