@@ -31,7 +31,7 @@ FRANCE = [
 class Server:
     """The binary, serving on a free loopback port until it is stopped."""
 
-    def __init__(self, log, api_key=None):
+    def __init__(self, log, api_key=None, arguments=()):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -40,7 +40,7 @@ class Server:
         environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("SHIMMY_") and not name.startswith("OPENAI_")
+            if not name.startswith(("SHIMMY_", "OPENAI_", "OLLAMA_"))
         }
         environment["SHIMMY_BASE_GGUF"] = (
             os.environ.get("SHIMMY_TEST_MODEL") or os.environ["SHIMMY_BASE_GGUF"]
@@ -49,7 +49,7 @@ class Server:
             environment["SHIMMY_API_KEY"] = api_key
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
-                [os.environ["SHIMMY_BIN"], "serve", "--bind", f"127.0.0.1:{port}"],
+                [os.environ["SHIMMY_BIN"], "serve", "--bind", f"127.0.0.1:{port}", *arguments],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

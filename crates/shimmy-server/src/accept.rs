@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::future::select_all;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -20,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Guard;
 use crate::config::ServerConfig;
 use crate::pace::Paced;
-use crate::routes::router;
+use crate::routes::{ollama_router, router};
 use crate::state::AppState;
 
 /// Time for the last frames, the error that ends an answer among them, to be written.
@@ -47,9 +48,17 @@ pub enum BindError {
 /// A server that has its address and takes no connections yet.
 #[derive(Debug)]
 pub struct Server {
+    /// At least one: the server's own.
+    doors: Vec<Door>,
+    state: Arc<AppState>,
+}
+
+/// An address, and what is spoken there.
+#[derive(Debug)]
+struct Door {
     listener: TcpListener,
     address: SocketAddr,
-    state: Arc<AppState>,
+    router: Router,
 }
 
 impl Server {
@@ -57,22 +66,23 @@ impl Server {
     ///
     /// Fails for an address that other machines can reach when no API key is set.
     pub fn bind(listener: std::net::TcpListener, state: AppState) -> Result<Self, BindError> {
-        let address = listener.local_addr()?;
-        if !address.ip().to_canonical().is_loopback() && state.config.api_keys.is_empty() {
-            return Err(BindError::Open { address });
-        }
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        let state = Arc::new(state);
         Ok(Self {
-            listener,
-            address,
-            state: Arc::new(state),
+            doors: vec![Door::open(listener, &state, router)?],
+            state,
         })
+    }
+
+    /// Adds an address where everything is Ollama's dialect; the same rules hold there.
+    pub fn with_ollama(mut self, listener: std::net::TcpListener) -> Result<Self, BindError> {
+        let door = Door::open(listener, &self.state, ollama_router)?;
+        self.doors.push(door);
+        Ok(self)
     }
 
     /// The address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.doors[0].address
     }
 
     /// Serves until `shutdown`, then drains.
@@ -86,18 +96,9 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send,
         force: impl Future<Output = ()> + Send,
     ) {
-        let Self {
-            listener,
-            address,
-            state,
-        } = self;
-        let loopback = address.ip().to_canonical().is_loopback();
+        let Self { doors, state } = self;
         let acceptor = Acceptor {
-            listener,
-            router: router(Guard {
-                state: Arc::clone(&state),
-                loopback,
-            }),
+            doors,
             places: Arc::new(Semaphore::new(state.config.max_connections)),
             killed: CancellationToken::new(),
             probes: TaskTracker::new(),
@@ -116,9 +117,29 @@ impl Server {
     }
 }
 
+impl Door {
+    fn open(
+        listener: std::net::TcpListener,
+        state: &Arc<AppState>,
+        router: fn(Guard) -> Router,
+    ) -> Result<Self, BindError> {
+        let address = listener.local_addr()?;
+        let loopback = address.ip().to_canonical().is_loopback();
+        if !loopback && state.config.api_keys.is_empty() {
+            return Err(BindError::Open { address });
+        }
+        listener.set_nonblocking(true)?;
+        let state = Arc::clone(state);
+        Ok(Self {
+            listener: TcpListener::from_std(listener)?,
+            address,
+            router: router(Guard { state, loopback }),
+        })
+    }
+}
+
 struct Acceptor {
-    listener: TcpListener,
-    router: Router,
+    doors: Vec<Door>,
     places: Arc<Semaphore>,
     /// Cancelled to drop the connections that are left.
     killed: CancellationToken,
@@ -130,13 +151,13 @@ struct Acceptor {
 impl Acceptor {
     /// Takes connections for ever.
     async fn run(&self) {
-        loop {
+        for turn in 0_usize.. {
             // A place first: without one, clients wait in the system's backlog and cost nothing.
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
                 return;
             };
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, router) = match self.accept(turn).await {
+                Ok(accepted) => accepted,
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
                     tracing::error!(%error, "no connection could be accepted");
@@ -144,7 +165,7 @@ impl Acceptor {
                     continue;
                 }
             };
-            let connection = self.connection(stream);
+            let connection = self.connection(stream, router);
             let draining = self.state.is_draining();
             let tasks = if draining {
                 &self.probes
@@ -158,15 +179,33 @@ impl Acceptor {
         }
     }
 
+    /// The next connection at any address; `turn` changes which is looked at first, so that a busy
+    /// one does not shut the other out.
+    async fn accept(&self, turn: usize) -> std::io::Result<(TcpStream, &Router)> {
+        let from = turn % self.doors.len();
+        let doors = self.doors[from..].iter().chain(&self.doors[..from]);
+        let accepts = doors.map(|door| {
+            Box::pin(async {
+                let (stream, _) = door.listener.accept().await?;
+                Ok((stream, &door.router))
+            })
+        });
+        select_all(accepts).await.0
+    }
+
     /// Serves one connection to its end.
-    fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + use<> {
+    fn connection(
+        &self,
+        stream: TcpStream,
+        router: &Router,
+    ) -> impl Future<Output = ()> + Send + use<> {
         // Tokens are small packets that must not wait for one another. A socket that refuses the
         // option still works.
         let _ = stream.set_nodelay(true);
         let config = &self.state.config;
         let probe = self.state.is_draining();
         let stream = TokioIo::new(Paced::new(stream, config.write_timeout));
-        let service = TowerToHyperService::new(self.router.clone());
+        let service = TowerToHyperService::new(router.clone());
         let connection = builder(config, !probe)
             .serve_connection(stream, service)
             .with_upgrades();

@@ -28,7 +28,7 @@ use crate::error::ApiError;
 use crate::fields::Params;
 use crate::gap::Gap;
 use crate::metrics::Watch;
-use crate::state::{AppState, KeepAlive, LoadedModel};
+use crate::state::{AppState, KeepAlive, LoadedModel, lone_messages};
 use time_limit::TimeLimit;
 use waiting::Waiting;
 
@@ -52,6 +52,7 @@ pub(crate) enum Input {
     Prompt {
         system: Option<String>,
         text: String,
+        thinking: Thinking,
     },
     /// A conversation.
     Chat(Chat),
@@ -337,7 +338,20 @@ impl Input {
             Input::Raw(prompt) => vec![prompt],
             Input::Several(prompts) => prompts,
             Input::Gap(gap) => vec![gap.prompt(model)?],
-            Input::Prompt { system, text } => vec![model.lone_prompt(system.as_deref(), &text)?],
+            Input::Prompt {
+                system,
+                text,
+                thinking,
+            } if model.template.is_chat_model() => {
+                let chat = Chat {
+                    thinking,
+                    ..Chat::of(lone_messages(system.as_deref(), &text))
+                };
+                return Ok(vec![chat.plan(model, shape.as_ref())?]);
+            }
+            Input::Prompt { system, text, .. } => {
+                vec![model.lone_prompt(system.as_deref(), &text)?]
+            }
             Input::Chat(chat) => return Ok(vec![chat.plan(model, shape.as_ref())?]),
         };
         let plan = |prompt| ChatPlan {

@@ -6,6 +6,7 @@
 //! The text of an error is public and bounded; what is not goes to the log where it is made.
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +16,8 @@ use shimmy_engine::{EmbedError, GenerateError, InvalidParameter, SubmitError};
 
 use crate::public::{capped, without_folders};
 use crate::state::LoadError;
-use crate::{anthropic, llamacpp, native, openai, report};
+use crate::store::StoreError;
+use crate::{anthropic, llamacpp, native, ollama, openai, report};
 
 /// Tells the official SDKs, which repeat every status from 500 up by themselves, not to.
 static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -57,6 +59,8 @@ pub(crate) enum ErrorKind {
     TooLarge,
     /// The body is not JSON.
     UnsupportedMediaType,
+    /// Nobody here can do that.
+    NotImplemented,
     /// As many requests wait as may.
     QueueFull,
     /// The model's memory is taken by others, or its turn did not come; later it may be free.
@@ -89,6 +93,7 @@ impl ErrorKind {
             ErrorKind::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             ErrorKind::Busy | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::LoadFailed | ErrorKind::GenerationFailed => StatusCode::BAD_GATEWAY,
+            ErrorKind::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -218,6 +223,24 @@ impl From<LoadError> for ApiError {
     }
 }
 
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        let kind = match error {
+            StoreError::Invalid { field, reason } => return Self::field(field, reason),
+            StoreError::Unsupported { .. } => ErrorKind::NotImplemented,
+            StoreError::NotFound { .. } => ErrorKind::ModelNotFound,
+            StoreError::NoBlob { .. } => ErrorKind::NotFound,
+            StoreError::WrongContent { .. } | StoreError::CutShort { .. } => ErrorKind::BadRequest,
+            StoreError::Failed { reason } => {
+                tracing::error!(?reason, "the store failed");
+                return Self::new(ErrorKind::Internal, without_folders(&reason));
+            }
+        };
+        Self::new(kind, message)
+    }
+}
+
 impl From<InvalidParameter> for ApiError {
     fn from(error: InvalidParameter) -> Self {
         Self::field(error.field, error.reason)
@@ -308,8 +331,32 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Writes the body of a failed response in the dialect of its path.
-pub(crate) fn render(path: &str, mut response: Response) -> Response {
+/// What tells in which dialect a request's failure is spelt.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    path: String,
+    /// Whether its client speaks Ollama's dialect where a path does not say which.
+    ollama: bool,
+}
+
+impl Asked {
+    /// Of a request that is about to be answered.
+    pub(crate) fn of(request: &Request) -> Self {
+        Self {
+            path: request.uri().path().to_owned(),
+            ollama: ollama::speaks(request),
+        }
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// Writes the body of a failed response in the dialect of its request.
+pub(crate) fn render(asked: &Asked, mut response: Response) -> Response {
+    let path = asked.path();
     // This dialect names every answer in a header; its clients show the name with an error.
     let request_id = anthropic::owns(path).then(|| report::unique_id("req_"));
     if let Some(Ok(id)) = request_id.as_deref().map(HeaderValue::from_str) {
@@ -327,6 +374,8 @@ pub(crate) fn render(path: &str, mut response: Response) -> Response {
         body
     } else if path == "/v1" || path.starts_with("/v1/") {
         openai::error::body(&error)
+    } else if asked.ollama {
+        ollama::error::body(&error)
     } else if llamacpp::owns(path) {
         llamacpp::error::body(&error)
     } else {

@@ -20,6 +20,9 @@ pub(crate) struct Finding<B>(PhantomData<B>);
 /// A route that loads or unloads a model.
 pub(crate) struct Loading<B>(PhantomData<B>);
 
+/// A route that changes what models there are.
+pub(crate) struct Storing<B>(PhantomData<B>);
+
 /// A route that reads a body and answers by a model.
 pub(crate) struct Answering<B>(PhantomData<B>);
 
@@ -37,6 +40,17 @@ const LOADING: &[ErrorKind] = &[
     ErrorKind::LoadFailed,
     ErrorKind::Busy,
 ];
+
+/// What of these the other sets have too, and what they have not.
+const STORING: &[ErrorKind] = &[
+    ErrorKind::BadRequest,
+    ErrorKind::ModelNotFound,
+    ErrorKind::UnsupportedMediaType,
+    ErrorKind::RequestTimeout,
+    ErrorKind::TooLarge,
+];
+
+const STORING_ONLY: &[ErrorKind] = &[ErrorKind::NotImplemented];
 
 const ANSWERING: &[ErrorKind] = &[
     ErrorKind::RequestTimeout,
@@ -60,6 +74,7 @@ failures! {
     Guarded: GUARDED;
     Finding: GUARDED FINDING;
     Loading: GUARDED FINDING LOADING;
+    Storing: GUARDED STORING STORING_ONLY;
     Answering: GUARDED FINDING LOADING ANSWERING;
 }
 
@@ -75,7 +90,7 @@ fn reference<B: ToSchema>(kind: ErrorKind) -> (String, RefOr<Response>) {
 /// The response that [`reference()`] means, by its name.
 pub(crate) fn response(name: &str) -> Option<Response> {
     let (body, status) = name.rsplit_once(DOT)?;
-    let causes: Vec<&str> = [GUARDED, FINDING, LOADING, ANSWERING]
+    let causes: Vec<&str> = [GUARDED, FINDING, LOADING, ANSWERING, STORING_ONLY]
         .concat()
         .into_iter()
         .filter(|kind| kind.status().as_str() == status)
@@ -102,6 +117,7 @@ fn cause(kind: ErrorKind) -> &'static str {
         ErrorKind::RequestTimeout => "The body did not come in time.",
         ErrorKind::TooLarge => "The body is too large.",
         ErrorKind::UnsupportedMediaType => "The body is not declared to be JSON.",
+        ErrorKind::NotImplemented => "This server has no store that could do it.",
         ErrorKind::QueueFull => {
             "As many requests wait as may; `Retry-After` says when to come again."
         }

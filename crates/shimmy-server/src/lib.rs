@@ -38,6 +38,7 @@ mod routes;
 mod samplers;
 mod sse;
 mod state;
+mod store;
 mod table;
 mod thoughts;
 mod tools;
@@ -49,6 +50,7 @@ pub use config::{CacheScope, InvalidSecret, Secret, ServerConfig};
 pub use metrics::ModelEvents;
 pub use openapi::document;
 pub use state::{
-    AdapterInfo, AppState, EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelInfo,
-    ModelStatus, Resident,
+    AdapterInfo, AppState, Capability, EngineReport, KeepAlive, LoadError, LoadedModel, Loader,
+    ModelDetails, ModelInfo, ModelStatus, Resident,
 };
+pub use store::{Digest, InvalidDigest, NewModel, Store, StoreError, StoreEvents, StoreProgress};

@@ -1,4 +1,5 @@
 //! Messages in OpenAI's shape, which the native dialect shares, and what they mean to a template.
+//! Roles and calls of tools are read here for Ollama's dialect too.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use crate::error::ApiError;
 /// Whose message it is: a closed set, so that a misspelt role is an error and not a new speaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Role {
+pub(crate) enum Role {
     Developer,
     System,
     User,
@@ -21,7 +22,7 @@ enum Role {
 
 impl Role {
     /// The name that templates know.
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Role::Developer | Role::System => "system",
             Role::User => "user",
@@ -107,7 +108,7 @@ fn message(index: usize, wire: WireMessage) -> Result<Message, ApiError> {
 }
 
 /// A call of an earlier answer, in the one shape that templates are given.
-fn tool_call(at: &str, wire: &Value) -> Result<Value, ApiError> {
+pub(crate) fn tool_call(at: &str, wire: &Value) -> Result<Value, ApiError> {
     if let Some(kind) = wire["type"].as_str().filter(|kind| *kind != "function") {
         let reason = format!("is {kind:?}, but only functions can be called");
         return Err(ApiError::field(format!("{at}.type"), reason));

@@ -21,15 +21,16 @@ use utoipa::{OpenApi as _, PartialSchema, ToSchema};
 
 use crate::failures::{self, Guarded};
 use crate::routes::{ALIASES, Operations};
-use crate::{anthropic, llamacpp, native, openai};
+use crate::{anthropic, llamacpp, native, ollama, openai};
 
 /// What is sent, and what [`document`] is compared with.
 const DOCUMENT: &str = include_str!("../openapi.json");
 
 /// The groups of routes, in the order of reading.
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("OpenAI", "As OpenAI's clients expect them."),
     ("Anthropic", "As Anthropic's clients expect them."),
+    ("Ollama", "As Ollama's clients expect them."),
     ("llama-server", "As llama-server's clients expect them."),
     (
         "Generate",
@@ -121,6 +122,7 @@ fn error_bodies() -> Vec<(String, RefOr<Schema>)> {
     add::<openai::error::ErrorBody>(&mut schemas);
     add::<anthropic::error::ErrorBody>(&mut schemas);
     add::<llamacpp::error::ErrorBody>(&mut schemas);
+    add::<ollama::error::ErrorBody>(&mut schemas);
     schemas
 }
 

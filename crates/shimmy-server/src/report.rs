@@ -106,7 +106,8 @@ impl OllamaCounts {
     }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+/// Whole nanoseconds, as Ollama's clients read times.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

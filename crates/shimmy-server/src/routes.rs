@@ -7,19 +7,19 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use futures_util::FutureExt;
 
 use crate::auth::{Guard, guard};
-use crate::error::{ApiError, ErrorKind, render};
+use crate::error::{ApiError, Asked, ErrorKind, render};
 use crate::state::AppState;
 use crate::table::table;
-use crate::{anthropic, docs, llamacpp, native, openai, openapi, responses};
+use crate::{anthropic, docs, llamacpp, native, ollama, openai, openapi, responses};
 
 // The paths may have wildcards (`{*rest}`) where the documented ones have plain parameters: names of
 // models hold slashes, which OpenAPI cannot say.
@@ -61,6 +61,22 @@ table! {
     post "/v1/messages/count_tokens" => anthropic::messages::count_tokens;
     get  "/api/hello"             => anthropic::hello;
 
+    // Ollama.
+    get  "/"                      => ollama::root::root;
+    get  "/api/version"           => ollama::root::version;
+    get  "/api/tags"              => ollama::models::tags;
+    get  "/api/ps"                => ollama::models::running;
+    post "/api/show"              => ollama::show::show;
+    post "/api/chat"              => ollama::chat::chat;
+    post "/api/embed"             => ollama::embed::embed;
+    post "/api/embeddings"        => ollama::embed::embeddings;
+    post "/api/pull"              => ollama::store::pull;
+    post "/api/copy"              => ollama::store::copy;
+    post "/api/create"            => ollama::store::create;
+    delete "/api/delete"          => ollama::store::delete;
+    head "/api/blobs/{*digest}"   => ollama::blobs::exists;
+    post "/api/blobs/{*digest}"   => ollama::blobs::put;
+
     // llama-server.
     post "/apply-template"        => llamacpp::template::apply;
     post "/completion"            => llamacpp::completion::completion;
@@ -75,6 +91,11 @@ table! {
     get  "/slots"                 => llamacpp::props::slots;
     post "/tokenize"              => llamacpp::tokens::tokenize;
     get  "/v1/health"            => native::health::v1;
+}
+
+/// The table at an address where every client speaks Ollama's dialect.
+pub(crate) fn ollama_router(entrance: Guard) -> Router {
+    router(entrance).layer(Extension(ollama::OwnAddress))
 }
 
 /// The table with what happens around every route.
@@ -110,19 +131,19 @@ async fn method_not_allowed(method: Method) -> Response {
 async fn edge(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
     let received = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let path = request.uri().path().to_owned();
+    let asked = Asked::of(&request);
     let method = request.method().clone();
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| {
         // The panic hook has written what and where; the client only learns whose fault it was.
         ApiError::new(ErrorKind::Internal, "the server failed on this request").into_response()
     });
-    let mut response = render(&path, response);
+    let mut response = render(&asked, response);
     if state.is_draining() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    tracing::debug!(%method, path = ?path, status = response.status().as_u16(), "answered");
+    tracing::debug!(%method, path = ?asked.path(), status = response.status().as_u16(), "answered");
     state.metrics.answered(route.as_ref(), received, response)
 }

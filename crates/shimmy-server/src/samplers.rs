@@ -8,8 +8,9 @@ use serde::Deserialize;
 use crate::error::ApiError;
 use crate::limits::JsonBody;
 
-#[derive(Debug, Deserialize)]
-struct ForeignFields {
+/// The fields, wherever a dialect has them.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct ForeignFields {
     mirostat: Option<f64>,
     dry_multiplier: Option<f64>,
     xtc_probability: Option<f64>,
@@ -19,24 +20,30 @@ struct ForeignFields {
     min_keep: Option<f64>,
 }
 
+impl ForeignFields {
+    /// Refuses those that switch one of them on; `place` stands before their names.
+    pub(crate) fn refuse(&self, place: &str) -> Result<(), ApiError> {
+        // Some are switched off by zero, some by a negative number.
+        let on = [
+            ("mirostat", self.mirostat),
+            ("dry_multiplier", self.dry_multiplier),
+            ("xtc_probability", self.xtc_probability),
+            ("dynatemp_range", self.dynatemp_range),
+            ("top_n_sigma", self.top_n_sigma),
+            ("adaptive_target", self.adaptive_target),
+            ("min_keep", self.min_keep),
+        ];
+        match on.into_iter().find(|(_, value)| value.unwrap_or(0.0) > 0.0) {
+            Some((field, _)) => Err(ApiError::field(
+                format!("{place}{field}"),
+                "is not supported; leave it out, or send 0",
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Refuses a request that switches one of them on.
 pub(crate) fn refuse_foreign(body: &JsonBody) -> Result<(), ApiError> {
-    let fields: ForeignFields = body.read()?;
-    // Some are switched off by zero, some by a negative number.
-    let on = [
-        ("mirostat", fields.mirostat),
-        ("dry_multiplier", fields.dry_multiplier),
-        ("xtc_probability", fields.xtc_probability),
-        ("dynatemp_range", fields.dynatemp_range),
-        ("top_n_sigma", fields.top_n_sigma),
-        ("adaptive_target", fields.adaptive_target),
-        ("min_keep", fields.min_keep),
-    ];
-    match on.into_iter().find(|(_, value)| value.unwrap_or(0.0) > 0.0) {
-        Some((field, _)) => Err(ApiError::field(
-            field,
-            "is not supported; leave it out, or send 0",
-        )),
-        None => Ok(()),
-    }
+    body.read::<ForeignFields>()?.refuse("")
 }

@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use crate::config::ServerConfig;
 use crate::metrics::{Metrics, ModelEvents};
 use crate::responses::KeptResponses;
+use crate::store::{NoStore, Store};
 
 /// A model that is ready to answer.
 pub struct LoadedModel {
@@ -51,18 +52,22 @@ impl LoadedModel {
             let system = system.map_or_else(String::new, |system| format!("{system}\n\n"));
             return Ok(Prompt::marked(format!("{system}{text}")));
         }
-        let system = system.map(|system| Message::new("system", system));
-        let messages: Vec<Message> = system
-            .into_iter()
-            .chain([Message::new("user", text)])
-            .collect();
         self.template.render(&RenderRequest {
-            messages: &messages,
+            messages: &lone_messages(system, text),
             add_generation_prompt: true,
             tools: None,
             kwargs: &serde_json::Map::new(),
         })
     }
+}
+
+/// A text that is no conversation, as one.
+pub(crate) fn lone_messages(system: Option<&str>, text: &str) -> Vec<Message> {
+    let system = system.map(|system| Message::new("system", system));
+    system
+        .into_iter()
+        .chain([Message::new("user", text)])
+        .collect()
 }
 
 impl fmt::Debug for LoadedModel {
@@ -108,8 +113,46 @@ pub struct ModelInfo {
     pub loaded: bool,
     /// Whether it has a chat template, as far as is known without loading it.
     pub chat: bool,
+    /// What else it can do, as far as is known without loading it.
+    pub capabilities: Vec<Capability>,
+    /// The SHA-256 of its file, where the place that it was found in names files by it: 64
+    /// hexadecimal digits. It is never computed for this.
+    pub sha256: Option<String>,
     /// Why it cannot be loaded, if that is known already: a missing shard, a broken header.
     pub problem: Option<String>,
+}
+
+/// What a model can do beside continuing texts and conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Capability {
+    /// Its template tells it of tools.
+    Tools,
+    /// It thinks before it answers.
+    Thinking,
+    /// It fills gaps in texts.
+    Insert,
+    /// It makes vectors of texts, and nothing else.
+    Embedding,
+    /// It sees pictures.
+    Vision,
+}
+
+/// What a model's file says of it, beyond what lists show.
+#[derive(Debug, Clone, Default)]
+pub struct ModelDetails {
+    /// What lists show.
+    pub info: ModelInfo,
+    /// Its own chat template.
+    pub template: Option<String>,
+    /// Its licence, a name or a text.
+    pub license: Option<String>,
+    /// Tokens that a request may hold, or would if the model were loaded.
+    pub context: usize,
+    /// How its makers would have tokens chosen, by Ollama's names for it.
+    pub parameters: Vec<(&'static str, f64)>,
+    /// Its metadata by key. What is too long to be kept is null.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
 /// How one model is doing, as `/api/models/{name}/status` shows it.
@@ -280,6 +323,9 @@ pub trait Loader: Send + Sync {
     /// How a model is doing. `default` is the default one.
     fn status(&self, name: &str) -> Result<ModelStatus, LoadError>;
 
+    /// What a model's file says of it, without loading it. `default` is the default one.
+    fn details<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ModelDetails, LoadError>>;
+
     /// What has happened to models since the start, for `/metrics`.
     fn events(&self) -> &ModelEvents;
 
@@ -290,6 +336,7 @@ pub trait Loader: Send + Sync {
 /// What every handler shares.
 pub struct AppState {
     pub(crate) loader: Arc<dyn Loader>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) config: ServerConfig,
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
@@ -319,6 +366,7 @@ impl AppState {
         Self {
             metrics: Metrics::new(&loader),
             loader,
+            store: Arc::new(NoStore),
             websockets: Arc::new(Semaphore::new(config.max_websockets)),
             responses: KeptResponses::new(config.max_kept_responses, config.max_kept_bytes),
             config,
@@ -327,6 +375,13 @@ impl AppState {
             aborting: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// The same with a store; without one, models are neither fetched nor deleted here.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = store;
+        self
     }
 
     /// Whether shutdown has begun.

@@ -29,6 +29,16 @@ pub(crate) async fn embed(
     texts: Vec<Prompt>,
 ) -> Result<Vectors, ApiError> {
     let model = find_model(state, model, KeepAlive::Default).await?;
+    embed_by(state, model, field, texts).await
+}
+
+/// The same by a model that is there.
+pub(crate) async fn embed_by(
+    state: &AppState,
+    model: Arc<LoadedModel>,
+    field: &str,
+    texts: Vec<Prompt>,
+) -> Result<Vectors, ApiError> {
     match model.session.pooling() {
         Some(Pooling::Rank) => {
             let message = format!("{} ranks texts; it makes no embeddings", model.name);
@@ -90,6 +100,23 @@ async fn run(
     })
 }
 
+/// A vector of length 1, of its first numbers only where the request says how many.
+pub(crate) fn finished(
+    mut vector: Vec<f32>,
+    dimensions: Option<u32>,
+) -> Result<Vec<f32>, ApiError> {
+    if let Some(dimensions) = dimensions {
+        let all = vector.len();
+        if dimensions as usize > all {
+            let reason = format!("may be at most {all} for this model, got {dimensions}");
+            return Err(ApiError::field("dimensions", reason));
+        }
+        vector.truncate(dimensions as usize);
+    }
+    normalise(&mut vector);
+    Ok(vector)
+}
+
 /// Scales a vector to the length 1; one without a direction stays as it is.
 pub(crate) fn normalise(vector: &mut [f32]) {
     let squares: f64 = vector.iter().map(|&x| f64::from(x).powi(2)).sum();
@@ -108,6 +135,15 @@ pub(crate) fn scale(vector: &mut [f32], norm: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fewer_dimensions_are_the_first_ones_normalised_again() {
+        assert_eq!(finished(vec![3.0, 4.0, 12.0], Some(2)).unwrap(), [0.6, 0.8]);
+        assert_eq!(finished(vec![0.0, 2.0], None).unwrap(), [0.0, 1.0]);
+        let error = finished(vec![1.0, 2.0], Some(3)).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("dimensions"));
+        assert!(error.message.contains("at most 2"), "{}", error.message);
+    }
 
     #[test]
     fn a_normalised_vector_has_length_one() {

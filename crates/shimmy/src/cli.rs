@@ -32,6 +32,8 @@ impl Cli {
         if let (Command::Serve(args), Some((_, matches))) = (&mut cli.command, matches.subcommand())
         {
             args.choose_key(matches);
+            let source = matches.value_source("ollama");
+            args.ollama_is_inherited = source == Some(ValueSource::EnvVariable);
         }
         cli
     }
@@ -148,6 +150,18 @@ pub(crate) struct ServeArgs {
         default_value = "auto"
     )]
     pub(crate) bind: String,
+    /// Listen for Ollama's clients too, on their port: everything there is Ollama's dialect.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "OLLAMA_HOST",
+        num_args = 0..=1,
+        default_missing_value = crate::config::OLLAMA_ADDRESS
+    )]
+    pub(crate) ollama: Option<String>,
+    /// Whether that is what the environment says, which is meant for other programs as well.
+    #[arg(skip)]
+    pub(crate) ollama_is_inherited: bool,
     /// The token that every request must carry, as a bearer or in `x-api-key`, or several,
     /// separated by commas. Best given by the environment, where other users' process lists do not
     /// show it.

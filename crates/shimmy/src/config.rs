@@ -17,6 +17,10 @@ use crate::failure::Failure;
 const FIRST_PORT: u16 = 11435;
 const LAST_PORT: u16 = 11535;
 
+/// Where Ollama's clients look for it.
+pub(crate) const OLLAMA_ADDRESS: &str = "127.0.0.1:11434";
+const OLLAMA_PORT: u16 = 11434;
+
 /// An adapter to load, and how strongly it applies when a request does not say.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Lora {
@@ -212,28 +216,72 @@ pub(crate) fn bind(args: &ServeArgs, has_key: bool) -> Result<TcpListener, Failu
     if args.bind == "auto" || args.bind.is_empty() {
         return bind_auto();
     }
-    let addresses: Vec<SocketAddr> = args
-        .bind
-        .to_socket_addrs()
-        .map_err(|error| {
-            Failure::usage(format!(
-                "{:?} is no address to listen on: {error}",
-                args.bind
-            ))
-            .hint("write it as HOST:PORT, for example 127.0.0.1:11435, or auto")
-        })?
-        .collect();
-    if !has_key && addresses.iter().any(|address| !address.ip().is_loopback()) {
-        return Err(Failure::usage(format!(
-            "{} can be reached from other machines, and no token is set",
-            args.bind
-        ))
-        .hint("set SHIMMY_API_KEY, or listen on 127.0.0.1"));
-    }
+    let addresses = addresses(&args.bind, has_key, BIND_EXAMPLE)?;
     TcpListener::bind(addresses.as_slice()).map_err(|error| {
         Failure::new(format!("cannot listen on {}: {error}", args.bind))
             .hint("another program may have the port; --bind auto takes the next free one")
     })
+}
+
+/// Opens the address for Ollama's clients, if there is to be one.
+pub(crate) fn bind_ollama(args: &ServeArgs, has_key: bool) -> Result<Option<TcpListener>, Failure> {
+    let Some(text) = &args.ollama else {
+        return Ok(None);
+    };
+    let address = ollama_address(text);
+    let addresses = addresses(&address, has_key, OLLAMA_EXAMPLE)?;
+    let listener = TcpListener::bind(addresses.as_slice()).map_err(|error| {
+        Failure::new(format!(
+            "cannot listen on {address} for Ollama's clients: {error}"
+        ))
+        .hint(
+            "Ollama itself may be running: stop it, name another address with --ollama HOST:PORT, \
+             or leave it out, for Ollama's dialect is also spoken on the other port",
+        )
+    })?;
+    Ok(Some(listener))
+}
+
+/// The address in a text as Ollama's own programs take it: a URL, a host, or a port after a colon.
+fn ollama_address(text: &str) -> String {
+    let text = text.trim();
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let text = text.split('/').next().unwrap_or_default();
+    let is_bare_v6 = text.matches(':').count() > 1 && !text.starts_with('[');
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !is_bare_v6 && !port.ends_with(']') => (host, port),
+        _ => (text, ""),
+    };
+    let host = match host {
+        "" => "127.0.0.1".to_owned(),
+        host if is_bare_v6 => format!("[{host}]"),
+        host => host.to_owned(),
+    };
+    if port.is_empty() {
+        format!("{host}:{OLLAMA_PORT}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+const BIND_EXAMPLE: &str = "write it as HOST:PORT, for example 127.0.0.1:11435, or auto";
+const OLLAMA_EXAMPLE: &str = "write it as HOST:PORT, for example 127.0.0.1:11434";
+
+/// What an address means; one that other machines can reach takes a token.
+fn addresses(text: &str, has_key: bool, example: &str) -> Result<Vec<SocketAddr>, Failure> {
+    let addresses: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|error| {
+            Failure::usage(format!("{text:?} is no address to listen on: {error}")).hint(example)
+        })?
+        .collect();
+    if !has_key && addresses.iter().any(|address| !address.ip().is_loopback()) {
+        return Err(Failure::usage(format!(
+            "{text} can be reached from other machines, and no token is set"
+        ))
+        .hint("set SHIMMY_API_KEY, or listen on 127.0.0.1"));
+    }
+    Ok(addresses)
 }
 
 fn bind_auto() -> Result<TcpListener, Failure> {
@@ -269,6 +317,24 @@ mod tests {
         assert_eq!(lora("dir/a.gguf=0.5"), is("dir/a.gguf", 0.5));
         assert_eq!(lora("a.gguf=much"), None);
         assert_eq!(lora("a.gguf=nan"), None);
+    }
+
+    #[test]
+    fn ollamas_address_is_read_as_its_own_programs_do() {
+        for (text, address) in [
+            (OLLAMA_ADDRESS, OLLAMA_ADDRESS),
+            ("localhost", "localhost:11434"),
+            ("0.0.0.0", "0.0.0.0:11434"),
+            (":8080", "127.0.0.1:8080"),
+            ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
+            ("https://example.com/base", "example.com:11434"),
+            ("::1", "[::1]:11434"),
+            ("[::1]", "[::1]:11434"),
+            ("[::1]:80", "[::1]:80"),
+            (" 127.0.0.1 ", "127.0.0.1:11434"),
+        ] {
+            assert_eq!(ollama_address(text), address, "{text}");
+        }
     }
 
     #[test]

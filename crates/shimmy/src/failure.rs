@@ -52,6 +52,14 @@ impl Failure {
         self
     }
 
+    /// Prints to standard error what is done without because of it.
+    pub(crate) fn warn(self, without: &str) {
+        eprintln!("warning: {without}: {:#}", self.error);
+        if let Some(hint) = self.hint {
+            eprintln!("hint: {hint}");
+        }
+    }
+
     /// Prints it to standard error.
     pub(crate) fn report(self) -> ExitCode {
         // A reader that went away, as in `shimmy list | head -1`, is no failure.

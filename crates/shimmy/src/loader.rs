@@ -4,6 +4,7 @@
 //! only touched on threads that may block. It must not know HTTP.
 
 mod catalog;
+mod details;
 mod open;
 mod residents;
 mod target;
@@ -17,8 +18,8 @@ use serde_json::json;
 use shimmy_engine::EngineConfig;
 use shimmy_models::{RootSettings, Roots};
 use shimmy_server::{
-    EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelEvents, ModelInfo, ModelStatus,
-    Resident,
+    EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelDetails, ModelEvents, ModelInfo,
+    ModelStatus, Resident,
 };
 
 use self::catalog::Catalog;
@@ -175,6 +176,29 @@ impl Loader for LocalLoader {
                 ..target.info()
             },
             engine: loaded.as_deref().map(EngineReport::of),
+        })
+    }
+
+    fn details<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ModelDetails, LoadError>> {
+        Box::pin(async move {
+            let target = self.find(Some(name)).await?;
+            let opening = Arc::clone(&self.opening);
+            let loaded = self.residents.get(target.key());
+            let read = tokio::task::spawn_blocking(move || details::read(&target, &opening.1));
+            let read = read.await.map_err(|error| LoadError::Failed {
+                name: name.to_owned(),
+                reason: format!("reading it was interrupted: {error}"),
+            })??;
+            Ok(ModelDetails {
+                context: loaded
+                    .as_ref()
+                    .map_or(read.context, |model| model.session.engine().context()),
+                info: ModelInfo {
+                    loaded: loaded.is_some(),
+                    ..read.info
+                },
+                ..read
+            })
         })
     }
 

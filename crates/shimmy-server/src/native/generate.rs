@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -27,7 +26,7 @@ use crate::{ollama, report, sse};
 type Asked = Either<GenerateRequest, ollama::generate::GenerateRequest>;
 
 /// An answer in that dialect.
-type Answer = Either<Whole, ollama::generate::Line<'static>>;
+type Answer = Either<Whole, ollama::generate::GenerateLine<'static>>;
 
 /// The data of an event, with `stream_format: "json"`.
 type Event = Either<TextEvent<'static>, Done>;
@@ -70,17 +69,17 @@ type Event = Either<TextEvent<'static>, Done>;
         (status = 200, description = "The answer.", content(
             (inline(Answer) = "application/json"),
             (inline(Event) = "text/event-stream"),
-            (ollama::generate::Line<'static> = "application/x-ndjson"),
+            (ollama::generate::GenerateLine<'static> = "application/x-ndjson"),
         )),
         Answering<ErrorBody>,
     ),
 )]
 pub(crate) async fn generate(
     State(state): State<Arc<AppState>>,
-    headers: HeaderMap,
+    ollama::Speaks(ollama): ollama::Speaks,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    if ollama::is_client(&headers) {
+    if ollama {
         return ollama::generate::generate(&state, &body).await;
     }
     let GenerateBody {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shimmy_chat::Message;
+use shimmy_chat::{Message, Thinking};
 use shimmy_engine::{Finish, Prompt};
 use utoipa::ToSchema;
 
@@ -111,6 +111,7 @@ impl GenerateBody {
             (_, Some(text)) => Input::Prompt {
                 system: fields.system,
                 text,
+                thinking: Thinking::default(),
             },
             (_, None) => return Err(ApiError::field("prompt", "or `messages` is required")),
         };

@@ -1,21 +1,83 @@
-//! Ollama's dialect: so far only what `/api/generate` needs.
+//! Ollama's dialect: lines of JSON that stream unless told not to, errors of one text, models by
+//! the names and shapes that its clients list and show.
+//!
+//! Where its answers tell of things that are not here (Go templates, layers of a manifest), the
+//! field is left out or says what is true instead.
 
-use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, USER_AGENT};
-
+mod answer;
+pub(crate) mod blobs;
+pub(crate) mod chat;
+mod digest;
+pub(crate) mod embed;
+pub(crate) mod error;
 pub(crate) mod generate;
+mod keep_alive;
+mod messages;
+pub(crate) mod models;
+mod options;
+mod request;
+pub(crate) mod root;
+pub(crate) mod show;
+pub(crate) mod store;
 
-/// Whether a client on a shared path speaks this dialect.
-pub(crate) fn is_client(headers: &HeaderMap) -> bool {
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::header::{ACCEPT, USER_AGENT};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
+
+/// The mark of requests that came in at Ollama's own address: there every client speaks this
+/// dialect.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnAddress;
+
+/// Whether the client of a request speaks this dialect, for the paths that several dialects share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Speaks(pub(crate) bool);
+
+impl<S: Sync> FromRequestParts<S> for Speaks {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(is_client(&parts.headers, &parts.extensions)))
+    }
+}
+
+/// Whether the errors of a request are spelt in this dialect, where no other one owns its path.
+pub(crate) fn speaks(request: &Request) -> bool {
+    owns(request.uri().path()) || is_client(request.headers(), request.extensions())
+}
+
+fn is_client(headers: &HeaderMap, extensions: &Extensions) -> bool {
     let has = |name, test: fn(&str) -> bool| {
         headers
             .get_all(name)
             .iter()
             .any(|value| value.to_str().is_ok_and(test))
     };
-    has(ACCEPT, |value| {
-        value.to_ascii_lowercase().contains("application/x-ndjson")
-    }) || has(USER_AGENT, |value| {
-        value.to_ascii_lowercase().starts_with("ollama")
-    })
+    extensions.get::<OwnAddress>().is_some()
+        || has(ACCEPT, |value| {
+            value.to_ascii_lowercase().contains("application/x-ndjson")
+        })
+        || has(USER_AGENT, |value| {
+            value.to_ascii_lowercase().starts_with("ollama")
+        })
+}
+
+/// Whether a path is this dialect's alone.
+fn owns(path: &str) -> bool {
+    const ROUTES: [&str; 10] = [
+        "/api/chat",
+        "/api/copy",
+        "/api/create",
+        "/api/delete",
+        "/api/embed",
+        "/api/embeddings",
+        "/api/ps",
+        "/api/pull",
+        "/api/show",
+        "/api/tags",
+    ];
+    ROUTES.contains(&path) || path == "/api/version" || path.starts_with("/api/blobs/")
 }

@@ -17,7 +17,7 @@ use crate::limits::JsonBody;
 use crate::openai::error::ErrorBody;
 use crate::prompts::prompts;
 use crate::state::AppState;
-use crate::vectors::{self, Vectors, normalise};
+use crate::vectors::{self, Vectors, finished};
 
 /// What a local model can do without.
 const IGNORED: [&str; 1] = ["user"];
@@ -122,20 +122,6 @@ pub(crate) async fn embeddings(
     Ok(response)
 }
 
-/// A vector of length 1, of its first numbers only where the request says how many.
-fn finished(mut vector: Vec<f32>, dimensions: Option<u32>) -> Result<Vec<f32>, ApiError> {
-    if let Some(dimensions) = dimensions {
-        let all = vector.len();
-        if dimensions as usize > all {
-            let reason = format!("may be at most {all} for this model, got {dimensions}");
-            return Err(ApiError::field("dimensions", reason));
-        }
-        vector.truncate(dimensions as usize);
-    }
-    normalise(&mut vector);
-    Ok(vector)
-}
-
 impl Encoding {
     fn write(self, vector: Vec<f32>) -> Numbers {
         match self {
@@ -151,15 +137,6 @@ impl Encoding {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fewer_dimensions_are_the_first_ones_normalised_again() {
-        assert_eq!(finished(vec![3.0, 4.0, 12.0], Some(2)).unwrap(), [0.6, 0.8]);
-        assert_eq!(finished(vec![0.0, 2.0], None).unwrap(), [0.0, 1.0]);
-        let error = finished(vec![1.0, 2.0], Some(3)).unwrap_err();
-        assert_eq!(error.param.as_deref(), Some("dimensions"));
-        assert!(error.message.contains("at most 2"), "{}", error.message);
-    }
 
     #[test]
     fn base64_holds_little_endian_floats() {

@@ -14,8 +14,9 @@ pub(super) struct ChatLogprobs {
     refusal: Option<()>,
 }
 
+/// A token of a chat's message; Ollama's clients read the same.
 #[derive(Debug, PartialEq, Serialize)]
-struct ChatToken {
+pub(crate) struct ChatToken {
     #[serde(flatten)]
     token: TokenBody,
     top_logprobs: Vec<TokenBody>,
@@ -39,14 +40,19 @@ impl From<&Logprob> for TokenBody {
     }
 }
 
-impl From<&[TokenLogprobs]> for ChatLogprobs {
-    fn from(tokens: &[TokenLogprobs]) -> Self {
-        let token = |token: &TokenLogprobs| ChatToken {
+impl From<&TokenLogprobs> for ChatToken {
+    fn from(token: &TokenLogprobs) -> Self {
+        Self {
             token: (&token.chosen).into(),
             top_logprobs: token.top.iter().map(TokenBody::from).collect(),
-        };
+        }
+    }
+}
+
+impl From<&[TokenLogprobs]> for ChatLogprobs {
+    fn from(tokens: &[TokenLogprobs]) -> Self {
         Self {
-            content: tokens.iter().map(token).collect(),
+            content: tokens.iter().map(ChatToken::from).collect(),
             refusal: None,
         }
     }

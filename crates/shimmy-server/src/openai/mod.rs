@@ -6,7 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod embeddings;
 mod envelope;
 pub(crate) mod error;
-mod logprobs;
+pub(crate) mod logprobs;
 pub(crate) mod models;
 pub(crate) mod rerank;
 mod response_format;

@@ -336,7 +336,7 @@ async fn unknown_routes_and_methods_answer_in_their_dialect() {
         "/v1/chat/completions/",
         "/v1/%2e%2e/v1/models",
         "/v1",
-        "/",
+        "//",
         "/api/nothing",
         "/health/",
         "/Health",

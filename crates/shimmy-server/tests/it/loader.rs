@@ -1,6 +1,6 @@
 //! A loader that knows a handful of models: one that answers, and one for each way not to.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,8 +10,8 @@ use shimmy_chat::{ChatTemplate, TemplateVocabulary};
 use shimmy_engine::stub::{StubConfig, session};
 use shimmy_engine::{AdapterId, EngineConfig, SamplingParams};
 use shimmy_server::{
-    AdapterInfo, EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelEvents, ModelInfo,
-    ModelStatus, Resident,
+    AdapterInfo, Capability, EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelDetails,
+    ModelEvents, ModelInfo, ModelStatus, Resident,
 };
 
 /// A loader for servers that never get a request.
@@ -23,6 +23,8 @@ pub(crate) fn loader() -> Arc<dyn Loader> {
 pub(crate) struct TestLoader {
     model: Arc<LoadedModel>,
     events: ModelEvents,
+    /// What requests said of how long the model is to stay.
+    pub(crate) kept_alive: Mutex<Vec<KeepAlive>>,
 }
 
 /// A template that tells the model of its tools.
@@ -84,6 +86,8 @@ fn info(name: &str) -> ModelInfo {
         modified: Some(jiff::Timestamp::from_second(1_700_000_000).unwrap()),
         loaded: name == "stub",
         chat: true,
+        capabilities: vec![Capability::Tools],
+        sha256: None,
         problem: None,
     }
 }
@@ -93,7 +97,11 @@ impl TestLoader {
     pub(crate) fn new(model: Arc<LoadedModel>) -> Self {
         let events = ModelEvents::default();
         events.loaded(model.load_time);
-        Self { model, events }
+        Self {
+            model,
+            events,
+            kept_alive: Mutex::default(),
+        }
     }
 
     /// For what takes `default` by its name; a load gets none.
@@ -125,8 +133,9 @@ impl Loader for TestLoader {
     fn load<'a>(
         &'a self,
         name: Option<&'a str>,
-        _: KeepAlive,
+        keep_alive: KeepAlive,
     ) -> BoxFuture<'a, Result<Arc<LoadedModel>, LoadError>> {
+        self.kept_alive.lock().unwrap().push(keep_alive);
         let loaded = match name {
             None | Some("stub" | "owner/tiny:q4") => Ok(Arc::clone(&self.model)),
             Some("ambiguous") => Err(LoadError::Ambiguous {
@@ -169,6 +178,24 @@ impl Loader for TestLoader {
         Ok(ModelStatus { info, engine })
     }
 
+    fn details<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ModelDetails, LoadError>> {
+        let details = self.find(name).and_then(|info| match info.problem {
+            Some(reason) => Err(LoadError::Failed {
+                name: info.name,
+                reason,
+            }),
+            None => Ok(ModelDetails {
+                info,
+                template: Some("{{ messages }}".to_owned()),
+                license: Some("apache-2.0".to_owned()),
+                context: 4096,
+                parameters: vec![("temperature", 0.6), ("top_k", 20.0)],
+                metadata: metadata(),
+            }),
+        });
+        std::future::ready(details).boxed()
+    }
+
     fn events(&self) -> &ModelEvents {
         &self.events
     }
@@ -176,4 +203,15 @@ impl Loader for TestLoader {
     fn diagnostics(&self) -> Value {
         json!({ "devices": [], "cpu_features": ["stub"] })
     }
+}
+
+/// What a model's file says.
+fn metadata() -> serde_json::Map<String, Value> {
+    let metadata = json!({
+        "general.architecture": "stub",
+        "stub.context_length": 4096,
+        "tokenizer.chat_template": "{{ messages }}",
+        "tokenizer.ggml.tokens": null,
+    });
+    metadata.as_object().unwrap().clone()
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use shimmy_server::Secret;
 
 use crate::schema::{check, resolve};
+use crate::store::digest;
 use crate::support::{Setup, TestServer, events};
 
 /// The document that the server sends.
@@ -34,6 +35,9 @@ const BEYOND_THE_STUB: [&str; 5] = [
     "/v1/rerank",
     "/v1/reranking",
 ];
+
+/// What does not answer by a model: it changes which there are, and fails in ways of its own.
+const OF_THE_STORE: [&str; 4] = ["/api/copy", "/api/create", "/api/delete", "/api/pull"];
 
 /// One documented operation.
 struct Operation {
@@ -68,6 +72,7 @@ impl Operation {
     /// The path with names that the server under test knows.
     fn target(&self) -> String {
         let path = self.path.replace("{name}", "stub").replace("{id}", "stub");
+        let path = path.replace("{digest}", &digest('a').to_string());
         path.replace("{file}", "page.css")
     }
 
@@ -78,6 +83,12 @@ impl Operation {
     /// A WebSocket's handshake is no request like the others.
     fn is_websocket(&self) -> bool {
         self.body["responses"].get("101").is_some()
+    }
+
+    /// A file's bytes have no example.
+    fn takes_bytes(&self) -> bool {
+        let content = &self.body["requestBody"]["content"];
+        content.get("application/octet-stream").is_some()
     }
 
     fn request_content(&self) -> &Value {
@@ -99,7 +110,14 @@ impl Operation {
         let status = answer.status().as_u16();
         let described = &self.body["responses"][status.to_string()];
         assert!(described.is_object(), "{name}: {status} is not described");
-        let content = resolve(document, described)["content"].as_object().unwrap();
+        let Some(content) = resolve(document, described)["content"].as_object() else {
+            assert_eq!(answer.text().await.unwrap(), "", "{name}");
+            return;
+        };
+        // Its answer is that to a GET, without the body.
+        if self.method == Method::HEAD {
+            return;
+        }
         let kind = answer.headers()["content-type"]
             .to_str()
             .unwrap()
@@ -250,7 +268,7 @@ async fn every_example_is_answered_as_described() {
             answered += 1;
         }
         let has_example = content["examples"].is_object();
-        let reads = operation.body.get("requestBody").is_some();
+        let reads = operation.body.get("requestBody").is_some() && !operation.takes_bytes();
         assert_eq!(has_example, reads, "{} wants an example", operation.name());
     }
     assert!(answered > 0);
@@ -310,6 +328,9 @@ async fn failures_are_as_described() {
         let Some(examples) = content["examples"].as_object() else {
             continue;
         };
+        if OF_THE_STORE.contains(&operation.path.as_str()) {
+            continue;
+        }
         let mut example = examples.values().next().unwrap()["value"].clone();
         for (model, status) in [
             (json!("nobody"), 404),

@@ -8,13 +8,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shimmy_engine::stub::{Reply, StubConfig};
 use shimmy_engine::{EngineConfig, EngineStatus};
-use shimmy_server::{AppState, LoadedModel, Server, ServerConfig};
+use shimmy_server::{AppState, LoadedModel, Loader, Server, ServerConfig, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::loader::{TestLoader, model};
+use crate::store::TestStore;
 
 /// Far longer than anything here takes; only a hang meets it.
 pub(crate) const HANG: Duration = Duration::from_secs(20);
@@ -29,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) base_model: bool,
     /// The chat template; none is the built-in one, which knows no tools.
     pub(crate) template: Option<&'static str>,
+    /// Whether models are only run.
+    pub(crate) without_store: bool,
 }
 
 impl Setup {
@@ -115,6 +118,10 @@ impl Gate {
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) client: reqwest::Client,
+    /// Where everything is Ollama's dialect.
+    pub(crate) ollama: SocketAddr,
+    pub(crate) loader: Arc<TestLoader>,
+    pub(crate) store: Arc<TestStore>,
     model: Arc<LoadedModel>,
     shutdown: Option<oneshot::Sender<()>>,
     force: Option<oneshot::Sender<()>>,
@@ -126,8 +133,16 @@ impl TestServer {
         let model = model(setup.stub, setup.engine, setup.base_model, setup.template);
         let model = Arc::new(model);
         let loader = Arc::new(TestLoader::new(Arc::clone(&model)));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = Server::bind(listener, AppState::new(loader, setup.server)).unwrap();
+        let store = Arc::<TestStore>::default();
+        let mut state = AppState::new(Arc::clone(&loader) as Arc<dyn Loader>, setup.server);
+        if !setup.without_store {
+            state = state.with_store(Arc::clone(&store) as Arc<dyn Store>);
+        }
+        let listen = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (own, ollamas) = (listen(), listen());
+        let ollama = ollamas.local_addr().unwrap();
+        let server = Server::bind(own, state).unwrap();
+        let server = server.with_ollama(ollamas).unwrap();
         let address = server.local_addr();
         let (shutdown, shutting_down) = oneshot::channel::<()>();
         let (force, forced) = oneshot::channel::<()>();
@@ -142,6 +157,9 @@ impl TestServer {
         Self {
             address,
             client,
+            ollama,
+            loader,
+            store,
             model,
             shutdown: Some(shutdown),
             force: Some(force),
@@ -266,6 +284,7 @@ pub(crate) fn filters() -> insta::Settings {
         r#"("(?:\w+_duration|\w+_ms|\w+_per_second)"):[\d.e+-]+"#,
         "$1:[time]",
     );
+    settings.add_filter(r"call_[0-9a-f]{24}", "call_[id]");
     settings.add_filter(r"shimmy-\d+\.\d+\.\d+", "shimmy-[version]");
     settings
 }

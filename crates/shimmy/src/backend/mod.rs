@@ -66,7 +66,7 @@ pub(crate) const DEFAULT_CONTEXT: u32 = 16_384;
 
 impl OpenOptions {
     /// Cells of the KV cache for a model trained with this context.
-    fn cells(&self, trained: Option<u64>) -> u32 {
+    pub(crate) fn cells(&self, trained: Option<u64>) -> u32 {
         let trained = trained
             .and_then(|n| u32::try_from(n).ok())
             .filter(|&n| n > 0);

@@ -24,6 +24,11 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let server = config::server(&args)?;
     let listener = config::bind(&args, !server.api_keys.is_empty())?;
     let address = listener.local_addr()?;
+    let (ollama, not_served) = match config::bind_ollama(&args, !server.api_keys.is_empty()) {
+        // The variable may be meant for other programs, Ollama's own among them.
+        Err(failure) if args.ollama_is_inherited => (None, Some(failure)),
+        ollama => (ollama?, None),
+    };
     let models = ModelConfig::for_server(args.models.clone())?;
     let preload = models.base.is_some();
     let options = config::server_options(&args, &models);
@@ -49,10 +54,22 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
             env!("CARGO_PKG_VERSION")
         );
         // After the line with the address, which whoever started this process reads first.
+        if let Some(failure) = not_served {
+            failure.warn("OLLAMA_HOST is left out");
+        }
+        if let Some(listener) = &ollama {
+            let address = listener.local_addr()?;
+            eprintln!("shimmy listening for Ollama's clients on http://{address}");
+        }
         if preload {
             tokio::spawn(load_base(Arc::clone(&loader)));
         }
-        Server::bind(listener, state)?.serve(shutdown, force).await;
+        let server = Server::bind(listener, state)?;
+        let server = match ollama {
+            Some(listener) => server.with_ollama(listener)?,
+            None => server,
+        };
+        server.serve(shutdown, force).await;
         Ok(())
     });
     loader.shutdown();

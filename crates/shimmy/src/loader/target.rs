@@ -85,7 +85,40 @@ impl Target {
             modified: jiff::Timestamp::try_from(file.modified).ok(),
             loaded: false,
             chat: summary.has_chat_template,
+            capabilities: Vec::new(),
+            sha256: sha256(self.key()),
             problem: missing.map(|part| format!("its part {} is missing", part.to_string_lossy())),
         }
+    }
+}
+
+/// The digest in the name of a file of Ollama's store (`sha256-…`) or of the Hugging Face cache,
+/// whose names of large files are their bare digests.
+fn sha256(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let folder = path.parent()?.file_name()?;
+    let digits = name.strip_prefix("sha256-").unwrap_or(name);
+    let is_digest = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (folder == "blobs" && is_digest).then(|| digits.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_that_name_files_by_their_digest_save_computing_it() {
+        let digits = "0123456789abcdef".repeat(4);
+        let of = |path: String| sha256(Path::new(&path));
+        assert_eq!(
+            of(format!("/o/blobs/sha256-{digits}")),
+            Some(digits.clone())
+        );
+        assert_eq!(of(format!("/hub/m/blobs/{digits}")), Some(digits.clone()));
+        // A small file of that cache is named by another kind of digest.
+        assert_eq!(of(format!("/hub/m/blobs/{}", &digits[..40])), None);
+        assert_eq!(of(format!("/models/{digits}")), None);
+        assert_eq!(of(format!("/o/blobs/sha256-{digits}-partial")), None);
+        assert_eq!(of("/models/blobs/model.gguf".to_owned()), None);
     }
 }

@@ -13,6 +13,8 @@ mod generate;
 mod http;
 #[cfg(feature = "llama")]
 mod loading;
+#[cfg(all(feature = "stub", not(feature = "llama")))]
+mod ollama;
 #[cfg(feature = "llama")]
 mod shutdown;
 #[cfg(all(feature = "stub", not(feature = "llama")))]

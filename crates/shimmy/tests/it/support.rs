@@ -24,6 +24,7 @@ pub(crate) fn shimmy(folder: &Path) -> Command {
         .env("HOME", folder)
         .env("NO_COLOR", "1")
         .env_remove("RUST_LOG")
+        .env_remove("OLLAMA_HOST")
         .current_dir(folder);
     command
 }

@@ -1,0 +1,71 @@
+// The official Ollama client for JavaScript. `ollama_test.py` starts the server and runs this.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Ollama } from "ollama";
+
+const client = new Ollama({ host: process.env.OLLAMA_TEST_HOST });
+const messages = [{ role: "user", content: "Why is the sky blue?" }];
+const options = { temperature: 0, num_predict: 24 };
+const { models } = await client.list();
+const model = models[0].model;
+
+test("models are listed and shown", async () => {
+  assert.equal(models[0].digest.length, 64);
+  const shown = await client.show({ model });
+  assert.ok(shown.capabilities.includes("completion"));
+  assert.ok(shown.model_info["general.architecture"]);
+  assert.ok((await client.version()).version);
+});
+
+test("a stream is the same answer", async () => {
+  const whole = await client.chat({ model, messages, options });
+  let streamed = "";
+  let last;
+  for await (const part of await client.chat({ model, messages, options, stream: true })) {
+    streamed += part.message.content;
+    last = part;
+  }
+  assert.equal(streamed, whole.message.content);
+  assert.equal(last.done, true);
+  assert.equal(last.eval_count, whole.eval_count);
+  assert.ok(last.eval_duration > 0);
+});
+
+test("a prompt is answered", async () => {
+  const answer = await client.generate({ model, prompt: "Hello", options });
+  assert.ok(answer.response);
+  const loaded = await client.generate({ model, prompt: "", keep_alive: "5m" });
+  assert.equal(loaded.done_reason, "load");
+  const running = await client.ps();
+  assert.equal(running.models[0].model, model);
+});
+
+test("a stream can be aborted", async () => {
+  const endless = { ...options, num_predict: 512 };
+  const stream = await client.chat({ model, messages, options: endless, stream: true });
+  await assert.rejects(async () => {
+    for await (const _ of stream) stream.abort();
+  });
+  assert.ok((await client.chat({ model, messages, options })).message.content);
+});
+
+test("failures have their text", async () => {
+  await assert.rejects(client.chat({ model: "nobody-has-this", messages }), {
+    message: "model 'nobody-has-this' not found",
+    status_code: 404,
+  });
+});
+
+test("embeddings, or a plain refusal", async () => {
+  try {
+    const { embeddings } = await client.embed({ model, input: ["the sea", "the ocean"] });
+    assert.equal(embeddings.length, 2);
+  } catch (refused) {
+    assert.match(refused.message, /embeddings/);
+  }
+});
+
+test("a pull of what is there succeeds", async () => {
+  assert.equal((await client.pull({ model })).status, "success");
+});
