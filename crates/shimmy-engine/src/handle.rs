@@ -29,8 +29,12 @@ pub struct EngineConfig {
     pub context: Option<usize>,
     /// Requests computed at a time; none means as many as the runner has sequences.
     pub parallel: Option<usize>,
-    /// Cells of the KV cache that prefixes of ended requests may take; none means all of them.
+    /// Cells of the KV cache that prefixes of ended requests may take; none means all of them. Of a
+    /// backend whose steps pass over all cells these should be few.
     pub parked_cells: Option<usize>,
+    /// Bytes of prefixes that may be kept in the host's memory where the cache has no place for
+    /// them; 0 gives them up.
+    pub offload_bytes: u64,
     /// How long a running answer may wait for its next token while prompts are computed beside it.
     pub longest_gap: Duration,
     /// Whether to draft tokens by looking them up in what came before, where that is faster.
@@ -47,6 +51,7 @@ impl Default for EngineConfig {
             context: None,
             parallel: None,
             parked_cells: None,
+            offload_bytes: 0,
             longest_gap: Duration::from_millis(250),
             drafts: true,
             store: None,

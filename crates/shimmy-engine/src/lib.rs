@@ -12,6 +12,7 @@ mod embed;
 mod error;
 mod handle;
 mod logprobs;
+mod offload;
 mod params;
 mod prefix;
 mod request;

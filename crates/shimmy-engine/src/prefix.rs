@@ -17,10 +17,12 @@ pub(crate) struct Key {
 }
 
 /// What has to be done to the cache before the next batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum CacheAction {
     /// Forget all that a sequence holds.
     Free(SequenceId),
+    /// Keep elsewhere what a sequence holds, and forget it here.
+    Offload(Parked),
     /// `to`, which is empty, gets the first `length` tokens of `from`.
     Fork {
         from: SequenceId,
@@ -32,7 +34,7 @@ pub(crate) enum CacheAction {
 }
 
 /// What a request left behind.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Parked {
     pub(crate) sequence: SequenceId,
     pub(crate) tokens: Vec<Token>,
@@ -52,12 +54,14 @@ pub(crate) struct Prefixes {
     parked: Vec<Parked>,
     /// Most cells that only parked sequences hold.
     most_parked: usize,
+    /// Whether what is evicted is kept elsewhere.
+    offloads: bool,
     actions: Vec<CacheAction>,
     evictions: u64,
 }
 
 impl Prefixes {
-    pub(crate) fn new(limits: RunnerLimits, most_parked: usize) -> Self {
+    pub(crate) fn new(limits: RunnerLimits, most_parked: usize, offloads: bool) -> Self {
         // The last in the list is taken first.
         let free = (0..limits.sequences as u32).rev().map(SequenceId).collect();
         Self {
@@ -66,6 +70,7 @@ impl Prefixes {
             free,
             parked: Vec::new(),
             most_parked,
+            offloads,
             actions: Vec::new(),
             evictions: 0,
         }
@@ -220,8 +225,11 @@ impl Prefixes {
             tokens,
             key,
         });
+        // The one that may be asked for next is not worth two copies, however long it is: it takes
+        // cells that a running request had until now.
+        let spared = self.offloads.then_some(sequence);
         while self.parked_cells() > self.most_parked {
-            if !self.evict_oldest(None) {
+            if !self.evict_oldest(spared) {
                 break;
             }
         }
@@ -241,9 +249,15 @@ impl Prefixes {
             .position(|parked| Some(parked.sequence) != spared);
         let Some(at) = oldest else { return false };
         let parked = self.parked.remove(at);
-        tracing::debug!(tokens = parked.tokens.len(), "a parked prefix is evicted");
-        self.evictions += 1;
-        self.release(parked.sequence);
+        if self.offloads {
+            self.cells.cut(parked.sequence, 0);
+            self.free.push(parked.sequence);
+            self.actions.push(CacheAction::Offload(parked));
+        } else {
+            tracing::debug!(tokens = parked.tokens.len(), "a parked prefix is evicted");
+            self.evictions += 1;
+            self.release(parked.sequence);
+        }
         true
     }
 
@@ -266,6 +280,22 @@ impl Prefixes {
         }
         self.actions.clear();
     }
+}
+
+/// Of several prefixes the one that shares most with a prompt, and how much, if that is clearly more
+/// than `known` tokens. With `whole`, only one that the prompt begins with and goes on from.
+pub(crate) fn best_match<'a>(
+    prefixes: impl Iterator<Item = (usize, &'a [Token])>,
+    prompt: &[Token],
+    known: usize,
+    whole: bool,
+) -> Option<(usize, usize)> {
+    prefixes
+        .map(|(at, tokens)| (at, shared(tokens, prompt), tokens.len()))
+        .filter(|&(_, same, length)| !whole || (same == length && length < prompt.len()))
+        .map(|(at, same, _)| (at, same))
+        .max_by_key(|&(_, same)| same)
+        .filter(|&(_, same)| same >= known + SHORTEST)
 }
 
 /// How many tokens two lists begin with alike.

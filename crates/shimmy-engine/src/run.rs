@@ -2,6 +2,7 @@
 //!
 //! One thread owns all of it. There is no lock and nothing shared but counters.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::embed::EmbedQueue;
 use crate::error::{GenerateError, RunnerError};
 use crate::handle::{Command, EngineConfig};
+use crate::offload::{Offloaded, State};
 use crate::params::{Event, FinishReason};
 use crate::prefix::{CacheAction, Key};
 use crate::request::{Next, Request};
@@ -56,6 +58,7 @@ fn run(
     let policy = Policy {
         parallel: config.parallel.unwrap_or(limits.sequences).max(1),
         parked_cells: config.parked_cells.unwrap_or(limits.cells),
+        offloads: config.offload_bytes > 0,
         longest_gap: config.longest_gap,
     };
     let mut engine = Engine {
@@ -63,6 +66,7 @@ fn run(
         requests: HashMap::new(),
         embeds: EmbedQueue::default(),
         leaving: Vec::new(),
+        offloaded: Offloaded::new(config.offload_bytes),
         store: config.store.clone().map(Store::open),
         drafts: config.drafts,
         runner,
@@ -77,6 +81,7 @@ fn run(
         engine.step();
         engine.embed();
         engine.unload_adapters();
+        engine.tidy();
         engine.publish();
     }
     let open: Vec<RequestId> = engine.requests.keys().copied().collect();
@@ -86,6 +91,9 @@ fn run(
     engine.keep_prefixes();
 }
 
+/// Gives the state of a prefix.
+type Save<'a> = Box<dyn FnOnce() -> Option<Cow<'a, [u8]>> + 'a>;
+
 /// Everything the loop owns.
 struct Engine<'a> {
     scheduler: Scheduler,
@@ -93,6 +101,8 @@ struct Engine<'a> {
     embeds: EmbedQueue,
     /// Adapters that go when nobody uses them any more.
     leaving: Vec<(AdapterId, oneshot::Sender<bool>)>,
+    /// Prefixes that have left the cache.
+    offloaded: Offloaded,
     store: Option<Store>,
     drafts: bool,
     runner: &'a mut dyn Runner,
@@ -177,9 +187,10 @@ impl Engine<'_> {
         show(&shared.running, self.scheduler.running());
         show(&shared.cells_used, self.scheduler.cells_used());
         show(&shared.cells_parked, self.scheduler.cells_parked());
-        shared
-            .evicted
-            .store(prefixes.evictions(), Ordering::Relaxed);
+        let bytes = self.offloaded.bytes();
+        shared.offloaded.store(bytes, Ordering::Relaxed);
+        let evicted = prefixes.evictions() + self.offloaded.given_up();
+        shared.evicted.store(evicted, Ordering::Relaxed);
     }
 
     /// Forgets a request after its last word.
@@ -227,7 +238,7 @@ impl Engine<'_> {
 
     fn step(&mut self) {
         self.draft();
-        let plan = self.scheduler.plan();
+        let mut plan = self.scheduler.plan();
         let now = Instant::now();
         for &(id, cached) in &plan.started {
             if let Some(request) = self.requests.get_mut(&id) {
@@ -237,7 +248,7 @@ impl Engine<'_> {
                     .fetch_add(cached as u64, Ordering::Relaxed);
             }
         }
-        if !self.arrange(&plan.actions) {
+        if !self.arrange(std::mem::take(&mut plan.actions)) {
             // Planned anew, with what the cache really holds.
             return;
         }
@@ -289,14 +300,25 @@ impl Engine<'_> {
     }
 
     /// Does to the cache what a plan says; false if something of it was not possible.
-    fn arrange(&mut self, actions: &[CacheAction]) -> bool {
+    fn arrange(&mut self, actions: Vec<CacheAction>) -> bool {
         let mut lost = Vec::new();
-        for &action in actions {
+        for action in actions {
             match action {
                 // Cutting to nothing always works; see `Runner::truncate`.
                 CacheAction::Free(slot) => {
                     let freed = self.runner.truncate(slot, 0);
                     debug_assert!(freed, "a runner must be able to forget a whole sequence");
+                }
+                CacheAction::Offload(parked) => {
+                    if let Some(bytes) = self.runner.save(parked.sequence) {
+                        let state = State {
+                            tokens: parked.tokens,
+                            key: parked.key,
+                            bytes,
+                        };
+                        self.offloaded.put(state, self.can_truncate);
+                    }
+                    self.runner.truncate(parked.sequence, 0);
                 }
                 CacheAction::Fork { from, to, length } => {
                     // What is not there cannot be forked further.
@@ -319,48 +341,71 @@ impl Engine<'_> {
         lost.is_empty()
     }
 
-    /// Brings a prefix back from disk if it is longer than any in memory.
+    /// Puts a prefix back into the cache if it is longer than any in there: from memory, or from
+    /// disk.
     fn fetch(&mut self, prompt: &[Token], key: &Key) {
-        let Some(store) = &mut self.store else { return };
+        let whole = !self.can_truncate;
         let known = self.scheduler.longest_known(prompt, key);
-        let Some(found) = store.find(prompt, key, known, !self.can_truncate) else {
-            return;
-        };
+        let offloaded = self.offloaded.longest(prompt, key, known, whole);
+        let known = offloaded.map_or(known, |(_, length)| length);
+        let stored = self
+            .store
+            .as_mut()
+            .and_then(|store| store.find(prompt, key, known, whole));
+        let found = stored.or_else(|| self.offloaded.take(offloaded?.0));
+        let Some(found) = found else { return };
+        if let Some(unplaced) = self.restore(found) {
+            self.offloaded.put(unplaced, self.can_truncate);
+        }
+    }
+
+    /// Parks a prefix that comes back; gives it back where there is no place for it now.
+    fn restore(&mut self, found: State) -> Option<State> {
         let Some(slot) = self.scheduler.make_place(found.tokens.len()) else {
-            return;
+            return Some(found);
         };
-        // What is to be freed must be, before others may use its cells.
+        // What is to leave must do so before others may use its cells.
         let actions = self.scheduler.prefixes_mut().take_actions();
-        self.arrange(&actions);
+        self.arrange(actions);
         let room = self.scheduler.cells_promised() + found.tokens.len();
         let restored = self.runner.reserve(room.min(self.cells)).is_ok()
-            && self.runner.restore(slot, &found.state);
+            && self.runner.restore(slot, &found.bytes);
         let prefixes = self.scheduler.prefixes_mut();
         if restored {
-            tracing::debug!(tokens = found.tokens.len(), "a prefix came back from disk");
+            tracing::debug!(tokens = found.tokens.len(), "a prefix came back");
             prefixes.extend(slot, found.tokens.len());
-            prefixes.park(slot, found.tokens, key.clone());
+            prefixes.park(slot, found.tokens, found.key);
         } else {
             tracing::warn!("a kept prefix does not fit this engine and is ignored");
             prefixes.release(slot);
         }
+        None
     }
 
-    /// Writes the parked prefixes to disk, at the end.
-    fn keep_prefixes(&mut self) {
-        let Some(store) = &self.store else { return };
-        let actions = self.scheduler.prefixes_mut().take_actions();
-        for action in actions {
-            if let CacheAction::Cut { sequence, length } = action {
-                self.runner.truncate(sequence, length as u32);
-            }
+    /// Does what has to be done to the cache while nobody waits for it.
+    fn tidy(&mut self) {
+        if self.scheduler.is_idle() {
+            let actions = self.scheduler.prefixes_mut().take_actions();
+            self.arrange(actions);
         }
+    }
+
+    /// Writes the prefixes of ended requests to disk, at the end.
+    fn keep_prefixes(&mut self) {
+        self.tidy();
+        let Some(store) = &self.store else { return };
         let parked = self.scheduler.prefixes().parked().iter().rev();
         let runner = RefCell::new(&mut *self.runner);
-        store.write(parked.map(|parked| {
-            let save = || runner.borrow_mut().save(parked.sequence);
+        let parked = parked.map(|parked| {
+            let save = || Some(Cow::Owned(runner.borrow_mut().save(parked.sequence)?));
+            let save: Save<'_> = Box::new(save);
             (parked.tokens.as_slice(), &parked.key, save)
-        }));
+        });
+        let offloaded = self.offloaded.iter().map(|state| {
+            let save: Save<'_> = Box::new(|| Some(Cow::Borrowed(state.bytes.as_slice())));
+            (state.tokens.as_slice(), &state.key, save)
+        });
+        store.write(parked.chain(offloaded));
     }
 
     /// Makes vectors of some texts, between two steps.
@@ -383,6 +428,7 @@ impl Engine<'_> {
                 continue;
             }
             self.scheduler.prefixes_mut().forget_adapter(id);
+            self.offloaded.forget_adapter(id);
             let unloaded = self.runner.set_adapters(&[]).is_ok() && self.runner.unload_adapter(id);
             // Whoever asked may be gone.
             let _ = reply.send(unloaded);

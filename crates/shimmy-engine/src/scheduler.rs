@@ -29,6 +29,8 @@ pub(crate) struct Policy {
     pub(crate) parallel: usize,
     /// Cells that prefixes of ended requests may take, at most.
     pub(crate) parked_cells: usize,
+    /// Whether parked prefixes that have to leave the cache are kept elsewhere.
+    pub(crate) offloads: bool,
     /// How long an answer may wait for its next token while prompts are computed.
     pub(crate) longest_gap: Duration,
 }
@@ -123,7 +125,11 @@ enum Donor {
 impl Scheduler {
     pub(crate) fn new(limits: RunnerLimits, policy: Policy) -> Self {
         Self {
-            prefixes: Prefixes::new(limits, policy.parked_cells.min(limits.cells)),
+            prefixes: Prefixes::new(
+                limits,
+                policy.parked_cells.min(limits.cells),
+                policy.offloads,
+            ),
             limits,
             policy,
             costs: StepCosts::default(),
@@ -232,7 +238,12 @@ impl Scheduler {
     pub(crate) fn make_place(&mut self, tokens: usize) -> Option<SequenceId> {
         let slots = self.running.iter().map(|running| running.slot);
         let promised = self.prefixes.cells().used_by(slots) + self.cells_to_come();
-        if promised + tokens > self.limits.cells.min(self.policy.parked_cells) {
+        // Where prefixes are offloaded, the one that was parked last may be of any length.
+        let most_parked = match self.policy.offloads {
+            true => self.limits.cells,
+            false => self.limits.cells.min(self.policy.parked_cells),
+        };
+        if promised + tokens > most_parked {
             return None;
         }
         while self.prefixes.room() < tokens + self.cells_to_come() {

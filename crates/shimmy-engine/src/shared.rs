@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     /// Tokens of drafts, and those of them that came true.
     pub(crate) drafted: AtomicU64,
     pub(crate) came_true: AtomicU64,
+    /// Bytes of prefixes that are kept outside the cache.
+    pub(crate) offloaded: AtomicU64,
     /// Prefixes given up for want of room.
     pub(crate) evicted: AtomicU64,
     /// The adapters that requests may name.
@@ -63,6 +65,8 @@ pub struct EngineStatus {
     pub tokens_drafted: u64,
     /// Those of them that came true.
     pub drafts_accepted: u64,
+    /// Bytes of prefixes of ended requests that are kept outside the KV cache.
+    pub offloaded_bytes: u64,
     /// Prefixes given up for want of room.
     pub prefixes_evicted: u64,
 }
@@ -89,6 +93,7 @@ impl Shared {
             tokens_prefilled: self.prefilled.load(Ordering::Relaxed),
             tokens_drafted: self.drafted.load(Ordering::Relaxed),
             drafts_accepted: self.came_true.load(Ordering::Relaxed),
+            offloaded_bytes: self.offloaded.load(Ordering::Relaxed),
             prefixes_evicted: self.evicted.load(Ordering::Relaxed),
         }
     }

@@ -5,6 +5,7 @@
 //! bounded in bytes; what was used least recently goes first. It must not know what the bytes of a
 //! state mean: the runner does.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use std::time::SystemTime;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::prefix::{Key, SHORTEST, shared};
+use crate::offload::State;
+use crate::prefix::{Key, best_match, shared};
 use crate::runner::Token;
 
 /// Where parked prefixes are kept between two lives of an engine.
@@ -53,12 +55,6 @@ pub(crate) struct Store {
     entries: Vec<Entry>,
 }
 
-/// A prefix read back.
-pub(crate) struct Found {
-    pub(crate) tokens: Vec<Token>,
-    pub(crate) state: Vec<u8>,
-}
-
 impl Store {
     /// Looks at what an earlier engine left. Reads the tokens, not the states.
     pub(crate) fn open(config: StoreConfig) -> Self {
@@ -89,27 +85,22 @@ impl Store {
         key: &Key,
         known: usize,
         whole: bool,
-    ) -> Option<Found> {
+    ) -> Option<State> {
         // Adapters' numbers mean nothing in another process.
         if !key.adapters.is_empty() {
             return None;
         }
-        let candidates = self.entries.iter().enumerate();
-        let (at, length) = candidates
-            .filter(|(_, entry)| entry.scope == key.scope)
-            .map(|(at, entry)| (at, shared(&entry.tokens, prompt), entry.tokens.len()))
-            .filter(|&(_, same, length)| !whole || (same == length && length < prompt.len()))
-            .map(|(at, same, _)| (at, same))
-            .max_by_key(|&(_, same)| same)?;
-        if length < known + SHORTEST {
-            return None;
-        }
+        let entries = self.entries.iter().enumerate();
+        let candidates = entries.filter(|(_, entry)| entry.scope == key.scope);
+        let candidates = candidates.map(|(at, entry)| (at, entry.tokens.as_slice()));
+        let (at, _) = best_match(candidates, prompt, known, whole)?;
         // Once in memory it is parked there, and written again when the engine ends.
         let entry = self.entries.swap_remove(at);
         match read_state(&entry.path, self.config.fingerprint) {
-            Ok(state) => Some(Found {
+            Ok(bytes) => Some(State {
                 tokens: entry.tokens,
-                state,
+                key: key.clone(),
+                bytes,
             }),
             Err(error) => {
                 give_up(&entry.path, &error);
@@ -125,7 +116,7 @@ impl Store {
     /// a moment, and a copy of all that the two share is not worth its bytes.
     pub(crate) fn write<'a, S>(&self, prefixes: impl Iterator<Item = (&'a [Token], &'a Key, S)>)
     where
-        S: FnOnce() -> Option<Vec<u8>>,
+        S: FnOnce() -> Option<Cow<'a, [u8]>>,
     {
         let mut left = self.config.most_bytes;
         let mut written: Vec<(&[Token], u64)> = Vec::new();
@@ -327,13 +318,13 @@ mod tests {
 
     fn keep(folder: &Path, tokens: &[Token], state: &[u8]) {
         let key = Key::default();
-        let save = || Some(state.to_vec());
+        let save = || Some(Cow::Borrowed(state));
         Store::open(config(folder)).write([(tokens, &key, save)].into_iter());
     }
 
     fn find(store: &mut Store, prompt: &[Token]) -> Option<Vec<u8>> {
         let found = store.find(prompt, &Key::default(), 0, false)?;
-        Some(found.state)
+        Some(found.bytes)
     }
 
     #[test]
@@ -387,7 +378,7 @@ mod tests {
     fn what_differs_only_at_its_end_is_kept_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let key = Key::default();
-        let save = || Some(vec![1, 2, 3]);
+        let save = || Some(Cow::Owned(vec![1, 2, 3]));
         let (long, near, far) = (tokens(0, 200), tokens(0, 180), tokens(1000, 200));
         let prefixes = [&long, &near, &far].map(|tokens| (tokens.as_slice(), &key, save));
         Store::open(config(folder.path())).write(prefixes.into_iter());

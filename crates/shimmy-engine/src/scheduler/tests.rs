@@ -22,6 +22,7 @@ fn policy(parallel: usize) -> Policy {
     Policy {
         parallel,
         parked_cells: usize::MAX,
+        offloads: false,
         longest_gap: Duration::from_millis(10),
     }
 }
@@ -99,12 +100,17 @@ impl World {
         }
     }
 
-    fn arrange(&mut self, actions: &[CacheAction]) -> bool {
+    fn arrange(&mut self, actions: Vec<CacheAction>) -> bool {
         let mut lost = Vec::new();
-        for &action in actions {
+        for action in actions {
             match action {
                 CacheAction::Free(slot) => {
                     self.cache.remove(&slot);
+                }
+                CacheAction::Offload(parked) => {
+                    let held = self.cache.remove(&parked.sequence).unwrap_or_default();
+                    let held: Vec<Token> = held.iter().map(|cell| cell.1).collect();
+                    assert_eq!(held, parked.tokens, "what is kept is what it says");
                 }
                 CacheAction::Fork { from, to, length } => {
                     self.forks += 1;
@@ -146,7 +152,7 @@ impl World {
         for &(id, found) in &plan.started {
             self.found.entry(id).or_insert(found);
         }
-        if !self.arrange(&plan.actions) {
+        if !self.arrange(plan.actions.clone()) {
             return self.step();
         }
         assert!(plan.batch.len() <= self.limits.batch);
@@ -273,9 +279,10 @@ proptest! {
         failing_forks in prop::option::of(1_usize..4),
         drafts in any::<bool>(),
         parked_cells in 0_usize..100,
+        offloads in any::<bool>(),
     ) {
         let limits = RunnerLimits { can_truncate, ..limits(cells, sequences, batch) };
-        let policy = Policy { parked_cells, ..policy(parallel.min(sequences)) };
+        let policy = Policy { parked_cells, offloads, ..policy(parallel.min(sequences)) };
         let mut world = World::new(limits, policy);
         world.failing_forks = failing_forks;
         world.drafts = drafts;
@@ -429,6 +436,31 @@ fn other_scopes_and_adapters_share_nothing() {
     assert_eq!(world.scheduler.longest_known(&numbers(0, 50), &key), 0);
     world.run();
     assert_eq!(world.found[&1], 0);
+}
+
+#[test]
+fn what_leaves_the_cache_is_kept_elsewhere_but_for_the_one_used_last() {
+    let bounded = Policy {
+        parked_cells: 30,
+        offloads: true,
+        ..policy(2)
+    };
+    let mut world = World::new(limits(1000, 16, 64), bounded);
+    for id in 0..3 {
+        world.add(id, numbers(id as u32 * 60, 40), 1, 0);
+        world.run();
+    }
+    let parked = world.scheduler.prefixes().parked();
+    assert_eq!(parked.len(), 1);
+    assert_eq!(parked[0].tokens[0], 120);
+    assert_eq!(world.scheduler.prefixes().evictions(), 0);
+    let actions = world.scheduler.prefixes_mut().take_actions();
+    let offloaded = actions.iter().filter_map(|action| match action {
+        CacheAction::Offload(parked) => Some(parked.tokens[0]),
+        _ => None,
+    });
+    // The first has left with the second's steps.
+    assert_eq!(offloaded.collect::<Vec<_>>(), [60]);
 }
 
 #[test]

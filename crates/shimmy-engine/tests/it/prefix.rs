@@ -125,6 +125,75 @@ fn a_prefix_outlives_its_engine_on_disk() {
     assert_eq!(finish.usage.cached_tokens, 0);
 }
 
+/// An engine whose cache has place for next to nothing that has ended.
+fn offloading(bytes: u64) -> EngineConfig {
+    EngineConfig {
+        parked_cells: Some(16),
+        offload_bytes: bytes,
+        ..EngineConfig::default()
+    }
+}
+
+#[test]
+fn conversations_in_turn_go_on_from_what_left_the_cache() {
+    let stub = || StubConfig {
+        reply: Reply::Mixed,
+        ..StubConfig::default()
+    };
+    let session = shimmy_engine::stub::session(stub(), offloading(1 << 20));
+    let prompts: Vec<String> = (0..6).map(|n| format!("{n}: {LONG}")).collect();
+    for prompt in &prompts {
+        whole(session.generate(short(prompt)).expect("taken"));
+    }
+    let status = session.engine().status();
+    assert!(status.cells_parked < 2 * LONG.len(), "{status:?}");
+    assert!(status.offloaded_bytes > 0, "{status:?}");
+    assert_eq!(status.prefixes_evicted, 0);
+    for prompt in &prompts {
+        let (answer, finish) = whole(session.generate(short(prompt)).expect("taken"));
+        assert_eq!(finish.usage.cached_tokens as usize, prompt.len() - 1);
+        let alone = shimmy_engine::stub::session(stub(), EngineConfig::default());
+        let (expected, _) = whole(alone.generate(short(prompt)).expect("taken"));
+        assert_eq!(answer, expected);
+    }
+    // Without memory for them they are given up.
+    let forgetful = shimmy_engine::stub::session(stub(), offloading(1));
+    for prompt in &prompts {
+        whole(forgetful.generate(short(prompt)).expect("taken"));
+    }
+    let status = forgetful.engine().status();
+    assert_eq!(status.offloaded_bytes, 0);
+    assert!(status.prefixes_evicted > 0, "{status:?}");
+}
+
+#[test]
+fn what_left_the_cache_outlives_the_engine_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = || EngineConfig {
+        store: Some(StoreConfig {
+            folder: folder.path().to_owned(),
+            fingerprint: 1,
+            most_bytes: 1 << 20,
+        }),
+        ..offloading(1 << 20)
+    };
+    let stub = || StubConfig {
+        reply: Reply::Mixed,
+        ..StubConfig::default()
+    };
+    let prompts: Vec<String> = (0..3).map(|n| format!("{n}: {}", LONG.repeat(2))).collect();
+    let first = session(stub(), engine());
+    for prompt in &prompts {
+        whole(first.generate(short(prompt)).expect("taken"));
+    }
+    first.engine().shutdown();
+    let second = session(stub(), engine());
+    for prompt in &prompts {
+        let (_, finish) = whole(second.generate(short(prompt)).expect("taken"));
+        assert_eq!(finish.usage.cached_tokens as usize, prompt.len() - 1);
+    }
+}
+
 #[test]
 fn drafts_change_how_fast_an_answer_comes_and_not_what_it_says() {
     let stub = || StubConfig {
