@@ -35,6 +35,7 @@
     reason = "llama.cpp is a C library; each block says why it is sound"
 )]
 
+mod allocator;
 mod batch;
 mod context;
 mod devices;
@@ -49,6 +50,7 @@ use std::sync::OnceLock;
 
 use llama_cpp_sys_2 as sys;
 
+pub use allocator::return_memory;
 pub use context::{AbortFlag, CacheType, Context, ContextOptions, FlashAttention, Pool};
 pub use devices::{
     Device, DeviceKind, cpu_features, devices, gpu_offload_supported, llama_version, physical_cores,

@@ -218,6 +218,15 @@ impl From<LoadError> for ApiError {
                     name => error.with("model", name),
                 }
             }
+            LoadError::TooBig {
+                name,
+                needed_bytes,
+                budget_bytes,
+                ..
+            } => Self::new(ErrorKind::LoadFailed, message)
+                .with("model", name)
+                .with("needed_bytes", needed_bytes)
+                .with("budget_bytes", budget_bytes),
             LoadError::Busy { name } => Self::new(ErrorKind::Busy, message).with("model", name),
         }
     }

@@ -50,7 +50,7 @@ pub use config::{CacheScope, InvalidSecret, Secret, ServerConfig};
 pub use metrics::ModelEvents;
 pub use openapi::document;
 pub use state::{
-    AdapterInfo, AppState, Capability, EngineReport, KeepAlive, LoadError, LoadedModel, Loader,
-    ModelDetails, ModelInfo, ModelStatus, Resident,
+    AdapterInfo, AppState, Capability, EngineReport, Hold, KeepAlive, LoadError, LoadedModel,
+    Loader, ModelDetails, ModelInfo, ModelState, ModelStatus, Residence, Resident,
 };
 pub use store::{Digest, InvalidDigest, NewModel, Store, StoreError, StoreEvents, StoreProgress};

@@ -3,6 +3,7 @@
 //! It owns the seam to whatever knows models ([`Loader`]); it must not know where models come
 //! from, which backend computes them, or any dialect.
 
+use std::any::Any;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,14 +23,15 @@ use crate::metrics::{Metrics, ModelEvents};
 use crate::responses::KeptResponses;
 use crate::store::{NoStore, Store};
 
-/// A model that is ready to answer.
+/// A model that is ready to answer, as one request sees it. Cheap to clone.
+#[derive(Clone)]
 pub struct LoadedModel {
     /// The name it is listed and answered under.
     pub name: String,
     /// Its tokenizer and its engine.
     pub session: Session,
     /// How its messages become a prompt.
-    pub template: ChatTemplate,
+    pub template: Arc<ChatTemplate>,
     /// What is known of it.
     pub info: ModelInfo,
     /// How tokens are chosen where a request does not say.
@@ -42,6 +44,26 @@ pub struct LoadedModel {
     pub load_time: Duration,
     /// Where its layers are computed, in words.
     pub placement: String,
+    /// Keeps it in memory for as long as this request needs it.
+    pub hold: Hold,
+}
+
+/// Keeps a model in memory until the last clone is dropped: whoever lends a model out learns by its
+/// own type's `Drop` that it is back. The default keeps nothing.
+#[derive(Clone, Default)]
+pub struct Hold(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Hold {
+    /// A hold that drops `lease` with its last clone.
+    pub fn new(lease: impl Any + Send + Sync) -> Self {
+        Self(Some(Arc::new(lease)))
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hold").field(&self.0.is_some()).finish()
+    }
 }
 
 impl LoadedModel {
@@ -111,6 +133,8 @@ pub struct ModelInfo {
     pub modified: Option<jiff::Timestamp>,
     /// Whether it is in memory now.
     pub loaded: bool,
+    /// How much of it has been read, 0 to 1, while it is being loaded.
+    pub loading: Option<f32>,
     /// Whether it has a chat template, as far as is known without loading it.
     pub chat: bool,
     /// What else it can do, as far as is known without loading it.
@@ -156,13 +180,48 @@ pub struct ModelDetails {
 }
 
 /// How one model is doing, as `/api/models/{name}/status` shows it.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct ModelStatus {
     /// What is known of the file.
     #[serde(flatten)]
     pub info: ModelInfo,
+    /// Where it is between disk and memory.
+    pub state: ModelState,
+    /// Why it could not be loaded the last time that somebody tried, if it could not.
+    pub failure: Option<String>,
+    /// Its stay in memory, while it is there.
+    pub residence: Option<Residence>,
     /// The engine, while the model is loaded.
     pub engine: Option<EngineReport>,
+}
+
+/// Where a model is between disk and memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelState {
+    /// On disk.
+    #[default]
+    Unloaded,
+    /// Being loaded.
+    Loading,
+    /// In memory.
+    Loaded,
+}
+
+/// How a model stays in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Residence {
+    /// Requests that use it now, those in their answers included.
+    pub users: usize,
+    /// Whether it stays whatever else needs memory.
+    pub pinned: bool,
+    /// When it is unloaded if nothing uses it before; none means never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<jiff::Timestamp>,
+    /// What it takes at most: weights, the cache as far as it may grow, buffers and adapters.
+    pub memory_bytes: u64,
+    /// How much of that is on GPUs.
+    pub gpu_bytes: u64,
 }
 
 /// A running engine in numbers.
@@ -215,6 +274,8 @@ pub(crate) struct ModelCounts {
     pub(crate) total: usize,
     /// Those of them in memory.
     pub(crate) loaded: usize,
+    /// Those that are being loaded.
+    pub(crate) loading: usize,
 }
 
 impl ModelCounts {
@@ -222,6 +283,10 @@ impl ModelCounts {
         Self {
             total: models.len(),
             loaded: models.iter().filter(|model| model.loaded).count(),
+            loading: models
+                .iter()
+                .filter(|model| model.loading.is_some())
+                .count(),
         }
     }
 }
@@ -265,6 +330,21 @@ pub enum LoadError {
         /// Why.
         reason: String,
     },
+    /// It would not fit even if everything else that may go were gone.
+    #[error(
+        "load failed: model '{name}' needs {needed_bytes} bytes of memory, and {budget_bytes} may \
+         be used ({hint})"
+    )]
+    TooBig {
+        /// The model.
+        name: String,
+        /// What it takes at most.
+        needed_bytes: u64,
+        /// What there is for it.
+        budget_bytes: u64,
+        /// What it is made of, and what to do.
+        hint: String,
+    },
     /// There is no room for it while the models in memory are at work.
     #[error("no memory is free for model '{name}' while others are in use")]
     Busy {
@@ -276,12 +356,12 @@ pub enum LoadError {
 /// How long a model stays in memory after a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum KeepAlive {
-    /// As long as the server is told to by its settings.
+    /// As an earlier request for the same model said, or else the server's settings.
     #[default]
     Default,
     /// This long; zero unloads it as soon as nothing uses it.
     For(Duration),
-    /// Until somebody unloads it, or its memory is needed.
+    /// Until somebody unloads it, or its memory is needed while nothing uses it.
     Forever,
 }
 

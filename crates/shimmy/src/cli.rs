@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::config::MemoryBudget;
+use crate::loader::Keep;
+
 /// Run GGUF models locally, behind the APIs that clients already speak.
 #[derive(Debug, Parser)]
 #[command(
@@ -213,6 +216,29 @@ pub(crate) struct ServeArgs {
     /// Tokens of an answer whose request sets no limit [default: what the context leaves].
     #[arg(long, value_name = "TOKENS", env = "SHIMMY_MAX_OUTPUT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_output: Option<u32>,
+    /// Memory that the models may take together, such as 12GiB; `auto` is nine tenths of what the
+    /// machine can give, `none` is not checked.
+    #[arg(long, value_name = "SIZE", env = "SHIMMY_MEMORY_BUDGET", default_value = "auto", value_parser = crate::config::parse_budget)]
+    pub(crate) memory_budget: MemoryBudget,
+    /// Models in memory at a time [default: as many as fit].
+    #[arg(long, value_name = "N", env = "SHIMMY_MAX_MODELS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_models: Option<u32>,
+    /// Seconds that a request waits for the memory of models at work; then it gets 503.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "SHIMMY_MEMORY_WAIT",
+        default_value_t = 30
+    )]
+    pub(crate) memory_wait: u64,
+    /// How long a model that nothing uses stays in memory, such as 30m; `forever` is until its
+    /// memory is needed. The base model always stays until then.
+    #[arg(long, value_name = "TIME", env = "SHIMMY_KEEP_ALIVE", default_value = "5m", allow_hyphen_values = true, value_parser = crate::config::parse_keep)]
+    pub(crate) keep_alive: Keep,
+    /// Models that are loaded at the start and stay whatever happens, separated by `;`; `default`
+    /// is the base model.
+    #[arg(long, value_name = "NAME", env = "SHIMMY_PIN", value_delimiter = ';')]
+    pub(crate) pin: Vec<String>,
     /// Where what was computed outlives the server: a folder, or `none` [default: shimmy/prefixes
     /// in the user's cache folder].
     #[arg(long, value_name = "FOLDER", env = "SHIMMY_CACHE_DIR")]

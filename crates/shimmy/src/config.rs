@@ -2,6 +2,8 @@
 //!
 //! Clap has already put flags before environment before defaults.
 
+mod residence;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +14,10 @@ use shimmy_server::{CacheScope, Secret, ServerConfig};
 use crate::backend::{CacheOptions, OpenOptions};
 use crate::cli::{Drafts, EngineArgs, ModelArgs, SamplingArgs, Scope, ServeArgs};
 use crate::failure::Failure;
+
+pub(crate) use self::residence::{
+    MemoryBudget, ResidenceConfig, parse_budget, parse_keep, residence,
+};
 
 /// The port that clients look for first, and the last one that `auto` tries before any.
 const FIRST_PORT: u16 = 11435;

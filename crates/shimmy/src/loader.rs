@@ -3,8 +3,10 @@
 //! Joins what there is ([`Catalog`]) with what is in memory ([`Residents`]). The file system is
 //! only touched on threads that may block. It must not know HTTP.
 
+mod budget;
 mod catalog;
 mod details;
+mod keep;
 mod open;
 mod residents;
 mod target;
@@ -19,14 +21,16 @@ use shimmy_engine::EngineConfig;
 use shimmy_models::{RootSettings, Roots};
 use shimmy_server::{
     EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelDetails, ModelEvents, ModelInfo,
-    ModelStatus, Resident,
+    ModelState, ModelStatus, Resident,
 };
 
+use self::budget::Limits;
 use self::catalog::Catalog;
-use self::residents::Residents;
+pub(crate) use self::keep::Keep;
+use self::residents::{Budget, Glance, Opening, Residents, Stay};
 use self::target::Target;
 use crate::backend::{self, OpenOptions};
-use crate::config::ModelConfig;
+use crate::config::{MemoryBudget, ModelConfig, ResidenceConfig};
 use crate::memory;
 
 /// What to do when there is no model.
@@ -37,13 +41,18 @@ pub(crate) const HINT: &str = "put a .gguf file into ./models or ~/models, or na
 pub(crate) struct LocalLoader {
     catalog: Arc<Catalog>,
     residents: Arc<Residents>,
+    residence: ResidenceConfig,
     /// What opening a model takes, besides the model.
     opening: Arc<(ModelConfig, OpenOptions)>,
 }
 
 impl LocalLoader {
     /// A loader that has not looked anywhere yet.
-    pub(crate) fn new(models: ModelConfig, options: OpenOptions) -> Self {
+    pub(crate) fn new(
+        models: ModelConfig,
+        options: OpenOptions,
+        residence: ResidenceConfig,
+    ) -> Self {
         let roots = Roots::from_settings(&RootSettings {
             working_folder: PathBuf::from("."),
             base_gguf: models.base.clone(),
@@ -53,7 +62,8 @@ impl LocalLoader {
         });
         Self {
             catalog: Arc::new(Catalog::new(models.base.clone(), roots)),
-            residents: Arc::default(),
+            residents: Arc::new(Residents::new(budget(&residence))),
+            residence,
             opening: Arc::new((models, options)),
         }
     }
@@ -69,7 +79,7 @@ impl LocalLoader {
             cache: backend::CacheOptions::default(),
             engine: EngineConfig::default(),
         };
-        Self::new(models, options)
+        Self::new(models, options, ResidenceConfig::default())
     }
 
     /// Ends every engine and every load, and waits until their memory is given back. Blocks.
@@ -93,6 +103,31 @@ impl LocalLoader {
         self.catalog.found().problems.clone()
     }
 
+    /// How a model stays in memory if nobody wishes otherwise: the base model for as long as its
+    /// memory is not needed, because it is what the server was started for.
+    fn stay(&self, target: &Target) -> Stay {
+        let is_pinned = self.residence.pins.iter().any(|name| {
+            let pinned = self.catalog.glance(Some(name));
+            pinned.is_ok_and(|pinned| pinned.key() == target.key())
+        });
+        Stay {
+            keep: match target {
+                Target::File(entry) if !entry.is_base => self.residence.keep,
+                Target::File(_) | Target::Stub => Keep::Forever,
+            },
+            is_pinned,
+        }
+    }
+
+    /// What is known of a model, loaded or not.
+    fn info(&self, target: &Target, glance: &Glance) -> ModelInfo {
+        ModelInfo {
+            loaded: glance.model.is_some(),
+            loading: glance.loading,
+            ..target.info()
+        }
+    }
+
     /// The model that a name means, without blocking this thread.
     async fn find(&self, name: Option<&str>) -> Result<Target, LoadError> {
         if let Ok(target) = self.catalog.glance(name) {
@@ -114,10 +149,7 @@ impl Loader for LocalLoader {
         let targets = self.catalog.list();
         targets
             .iter()
-            .map(|target| ModelInfo {
-                loaded: self.residents.get(target.key()).is_some(),
-                ..target.info()
-            })
+            .map(|target| self.info(target, &self.residents.glance(target.key())))
             .collect()
     }
 
@@ -129,16 +161,14 @@ impl Loader for LocalLoader {
     fn load<'a>(
         &'a self,
         name: Option<&'a str>,
-        _: KeepAlive,
+        keep_alive: KeepAlive,
     ) -> BoxFuture<'a, Result<Arc<LoadedModel>, LoadError>> {
         Box::pin(async move {
             let target = self.find(name).await?;
-            let opening = Arc::clone(&self.opening);
-            let open = {
-                let target = target.clone();
-                move |stopping: &_| open::open(&target, &opening.0, &opening.1, stopping)
-            };
-            self.residents.load(target.key(), target.name(), open).await
+            let how = (self.stay(&target), keep_alive);
+            let opening = || opening(&target, &self.opening);
+            let (key, name) = (target.key(), target.name());
+            self.residents.load(key, name, how, opening).await
         })
     }
 
@@ -157,25 +187,22 @@ impl Loader for LocalLoader {
     }
 
     fn residents(&self) -> Vec<Resident> {
-        let models = self.residents.all();
-        let resident = |model: Arc<LoadedModel>| Resident {
-            memory_bytes: model.info.size_bytes,
-            model,
-            expires_at: None,
-            gpu_bytes: 0,
-        };
-        models.into_iter().map(resident).collect()
+        self.residents.all()
     }
 
     fn status(&self, name: &str) -> Result<ModelStatus, LoadError> {
         let target = self.catalog.glance(Some(name))?;
-        let loaded = self.residents.get(target.key());
+        let glance = self.residents.glance(target.key());
         Ok(ModelStatus {
-            info: ModelInfo {
-                loaded: loaded.is_some(),
-                ..target.info()
+            info: self.info(&target, &glance),
+            state: match (&glance.model, glance.loading) {
+                (Some(_), _) => ModelState::Loaded,
+                (None, Some(_)) => ModelState::Loading,
+                (None, None) => ModelState::Unloaded,
             },
-            engine: loaded.as_deref().map(EngineReport::of),
+            failure: glance.failure,
+            residence: glance.residence,
+            engine: glance.model.as_deref().map(EngineReport::of),
         })
     }
 
@@ -183,18 +210,20 @@ impl Loader for LocalLoader {
         Box::pin(async move {
             let target = self.find(Some(name)).await?;
             let opening = Arc::clone(&self.opening);
-            let loaded = self.residents.get(target.key());
+            let glance = self.residents.glance(target.key());
             let read = tokio::task::spawn_blocking(move || details::read(&target, &opening.1));
             let read = read.await.map_err(|error| LoadError::Failed {
                 name: name.to_owned(),
                 reason: format!("reading it was interrupted: {error}"),
             })??;
             Ok(ModelDetails {
-                context: loaded
+                context: glance
+                    .model
                     .as_ref()
                     .map_or(read.context, |model| model.session.engine().context()),
                 info: ModelInfo {
-                    loaded: loaded.is_some(),
+                    loaded: glance.model.is_some(),
+                    loading: glance.loading,
                     ..read.info
                 },
                 ..read
@@ -207,9 +236,10 @@ impl Loader for LocalLoader {
     }
 
     fn diagnostics(&self) -> serde_json::Value {
-        let models = self.residents.all();
-        let placements: HashMap<&str, &str> = models
+        let residents = self.residents.all();
+        let placements: HashMap<&str, &str> = residents
             .iter()
+            .map(|resident| &resident.model)
             .map(|model| (model.name.as_str(), model.placement.as_str()))
             .collect();
         json!({
@@ -219,5 +249,35 @@ impl Loader for LocalLoader {
             "placements": placements,
             "memory": memory::report(),
         })
+    }
+}
+
+/// How this model gets into memory.
+fn opening(target: &Target, how: &Arc<(ModelConfig, OpenOptions)>) -> Opening {
+    let (measured, measuring) = (target.clone(), Arc::clone(how));
+    let (target, how) = (target.clone(), Arc::clone(how));
+    Opening {
+        measure: Box::new(move || open::measure(&measured, &measuring.0, &measuring.1)),
+        open: Box::new(move |progress| open::open(&target, &how.0, &how.1, progress)),
+    }
+}
+
+/// What the models in memory may take together.
+fn budget(config: &ResidenceConfig) -> Budget {
+    let (memory, models) = (config.memory, config.max_models);
+    Budget {
+        limits: Box::new(move || Limits {
+            host: match memory {
+                MemoryBudget::Unchecked => None,
+                MemoryBudget::Bytes(bytes) => Some(bytes),
+                MemoryBudget::Automatic => memory::spendable_bytes(),
+            },
+            gpu: match memory {
+                MemoryBudget::Unchecked => None,
+                MemoryBudget::Bytes(_) | MemoryBudget::Automatic => backend::gpu_bytes(),
+            },
+            models: models.unwrap_or(usize::MAX),
+        }),
+        patience: config.patience,
     }
 }

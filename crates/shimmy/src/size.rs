@@ -25,9 +25,37 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     Ok((number * unit) as u64)
 }
 
+/// The same the other way round, rounded: `512 MiB`, `1.5 GiB`.
+pub(crate) fn show(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (1 << 40, "TiB"),
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1 << 10, "KiB"),
+    ];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some(&(unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} bytes"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{parse, show};
+
+    #[test]
+    fn sizes_as_people_read_them() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1536, "1.5 KiB"),
+            (512 << 20, "512.0 MiB"),
+            (3 << 29, "1.5 GiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(show(bytes), text);
+        }
+    }
 
     #[test]
     fn sizes_as_people_write_them() {

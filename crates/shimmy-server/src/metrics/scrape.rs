@@ -54,7 +54,11 @@ const PER_MODEL: [PerModel; 5] = [
 impl Collector for AtScrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let models = self.loader.list();
-        let ModelCounts { total, loaded } = ModelCounts::of(&models);
+        let ModelCounts {
+            total,
+            loaded,
+            loading,
+        } = ModelCounts::of(&models);
         gauge(
             &mut encoder,
             "models_known",
@@ -62,6 +66,12 @@ impl Collector for AtScrape {
             total,
         )?;
         gauge(&mut encoder, "models_loaded", "Models in memory", loaded)?;
+        gauge(
+            &mut encoder,
+            "models_loading",
+            "Models that are being loaded",
+            loading,
+        )?;
         // A model that is unloaded meanwhile has nothing to report.
         let engines: Vec<_> = models
             .into_iter()

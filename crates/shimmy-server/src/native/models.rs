@@ -14,6 +14,7 @@ use crate::answer::{check_model_name, find_model, unload_model};
 use crate::error::{ApiError, ErrorKind};
 use crate::failures::{Finding, Guarded, Loading};
 use crate::limits::{RestOfPath, check_content_type};
+use crate::public::without_folders;
 use crate::state::{AppState, EngineReport, KeepAlive, ModelInfo, ModelStatus};
 
 /// The models there are.
@@ -156,7 +157,11 @@ pub(crate) async fn status(
     RestOfPath(path): RestOfPath,
 ) -> Result<Json<ModelStatus>, ApiError> {
     match split(&path)? {
-        (name, "status") => Ok(Json(state.loader.status(name)?)),
+        (name, "status") => {
+            let mut status = state.loader.status(name)?;
+            status.failure = status.failure.as_deref().map(without_folders);
+            Ok(Json(status))
+        }
         _ => Err(unknown()),
     }
 }

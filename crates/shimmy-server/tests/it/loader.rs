@@ -10,8 +10,8 @@ use shimmy_chat::{ChatTemplate, TemplateVocabulary};
 use shimmy_engine::stub::{StubConfig, session};
 use shimmy_engine::{AdapterId, EngineConfig, SamplingParams};
 use shimmy_server::{
-    AdapterInfo, Capability, EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelDetails,
-    ModelEvents, ModelInfo, ModelStatus, Resident,
+    AdapterInfo, Capability, EngineReport, Hold, KeepAlive, LoadError, LoadedModel, Loader,
+    ModelDetails, ModelEvents, ModelInfo, ModelStatus, Resident,
 };
 
 /// A loader for servers that never get a request.
@@ -62,7 +62,7 @@ pub(crate) fn model(
         placement: "cpu".to_owned(),
         name: "stub".to_owned(),
         session,
-        template,
+        template: Arc::new(template),
         info: info("stub"),
         default_sampling: SamplingParams {
             temperature: 0.0,
@@ -71,6 +71,7 @@ pub(crate) fn model(
         default_adapters: Vec::new(),
         adapters,
         load_time: Duration::from_millis(7),
+        hold: Hold::default(),
     }
 }
 
@@ -85,6 +86,7 @@ fn info(name: &str) -> ModelInfo {
         source: "test".to_owned(),
         modified: Some(jiff::Timestamp::from_second(1_700_000_000).unwrap()),
         loaded: name == "stub",
+        loading: None,
         chat: true,
         capabilities: vec![Capability::Tools],
         sha256: None,
@@ -175,7 +177,11 @@ impl Loader for TestLoader {
     fn status(&self, name: &str) -> Result<ModelStatus, LoadError> {
         let info = self.find(name)?;
         let engine = info.loaded.then(|| EngineReport::of(&self.model));
-        Ok(ModelStatus { info, engine })
+        Ok(ModelStatus {
+            info,
+            engine,
+            ..ModelStatus::default()
+        })
     }
 
     fn details<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ModelDetails, LoadError>> {

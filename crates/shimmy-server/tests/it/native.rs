@@ -13,7 +13,10 @@ async fn health_tells_what_it_is() {
         (&health["status"], &health["service"]),
         (&json!("ok"), &json!("shimmy"))
     );
-    assert_eq!(health["models"], json!({ "loaded": 1, "total": 3 }));
+    assert_eq!(
+        health["models"],
+        json!({ "loaded": 1, "loading": 0, "total": 3 })
+    );
     assert!(health["uptime_seconds"].is_u64());
     assert_eq!(server.get("/health/live").await.status(), 200);
     assert_eq!(server.get("/health/ready").await.status(), 200);

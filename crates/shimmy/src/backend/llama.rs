@@ -3,7 +3,6 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use shimmy_engine::{EngineConfig, Session, StoreConfig, Tokenizer, spawn};
 use shimmy_llama::{
@@ -12,7 +11,7 @@ use shimmy_llama::{
 };
 use shimmy_models::ModelFile;
 
-use super::{Device, OpenOptions, Opened, PARKED_SEQUENCES};
+use super::{Device, OpenOptions, Opened, Progress};
 use crate::memory;
 
 /// A failure to start an engine: llama.cpp's, or the system's refusal of a thread.
@@ -27,53 +26,41 @@ enum OpenError {
 pub(super) fn open(
     model: &ModelFile,
     options: &OpenOptions,
-    stopping: &AtomicBool,
+    progress: &Progress,
 ) -> Result<Opened, String> {
-    open_session(model, options, stopping).map_err(|error| error.to_string())
+    open_session(model, options, progress).map_err(|error| error.to_string())
 }
 
 fn open_session(
     file: &ModelFile,
     options: &OpenOptions,
-    stopping: &AtomicBool,
+    progress: &Progress,
 ) -> Result<Opened, OpenError> {
     let load = LoadOptions {
         gpu_layers: options.gpu_layers,
         ..LoadOptions::default()
     };
-    let is_wanted = || !stopping.load(Ordering::Acquire);
-    let model = Model::load_with_progress(&file.path, &load, &mut |_| is_wanted())?;
+    let model = Model::load_with_progress(&file.path, &load, &mut |part| progress.report(part))?;
     let placement = match model.placement() {
         Placement::Cpu => "cpu".to_owned(),
         Placement::Gpu { placed, all } => format!("gpu ({placed} of {all} layers)"),
         Placement::Unknown => "unknown: llama.cpp did not say".to_owned(),
     };
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(LlamaTokenizer::new(Arc::clone(&model))?);
-    let context = options.cells(Some(u64::from(model.context_length())));
-    let parked_cells = match model.bytes_per_cell() {
-        0 => 0,
-        bytes => u32::try_from(options.cache.bytes / bytes).unwrap_or(u32::MAX),
-    };
-    // A state that cannot be taken back is kept whole for every sequence.
-    let parked_sequences = match model.can_cut() {
-        _ if parked_cells == 0 => 0,
-        true => PARKED_SEQUENCES,
-        false => options.parallel,
-    };
-    let cells = context
-        .saturating_add(parked_cells)
-        .min(MOST_CELLS.max(context));
+    let trained = Some(u64::from(model.context_length()));
+    let cache = options.cache_plan(trained, model.bytes_per_cell(), model.can_cut());
     let engine = EngineConfig {
         parallel: Some(options.parallel as usize),
-        parked_cells: Some(parked_cells as usize),
-        context: Some(context as usize),
+        parked_cells: Some(cache.parked_cells as usize),
+        context: Some(cache.context as usize),
         store: store(file, options, &model),
         ..options.engine.clone()
     };
     let runner = RunnerOptions {
         context: ContextOptions {
-            cells: Some(cells),
-            sequences: (options.parallel + parked_sequences).min(MOST_SEQUENCES),
+            cells: Some(cache.cells),
+            sequences: cache.sequences,
+            batch: cache.batch,
             threads: options.threads,
             ..ContextOptions::default()
         },
@@ -88,13 +75,6 @@ fn open_session(
     let session = Session::new(tokenizer, engine, options.adapters.len());
     Ok(Opened { session, placement })
 }
-
-/// Cells of a cache at most, beyond what one request may need: attention passes over those of
-/// others quickly, but not for nothing.
-const MOST_CELLS: u32 = 65_536;
-
-/// Sequences that llama.cpp can tell apart.
-const MOST_SEQUENCES: u32 = 256;
 
 /// Where this model's prefixes outlive the engine. Whatever changes a state changes the
 /// fingerprint: the file, the engine, its settings.

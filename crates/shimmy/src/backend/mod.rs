@@ -8,16 +8,21 @@
     )
 )]
 
+mod footprint;
 #[cfg(feature = "llama")]
 mod llama;
+mod progress;
 #[cfg(feature = "stub")]
 mod stub;
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use shimmy_engine::{EngineConfig, Session};
-use shimmy_models::ModelFile;
+use shimmy_models::{Metadata, ModelFile};
+
+use self::footprint::Dimensions;
+pub(crate) use self::footprint::Footprint;
+pub(crate) use self::progress::Progress;
 
 /// A model that an engine has loaded.
 pub(crate) struct Opened {
@@ -64,15 +69,108 @@ const PARKED_SEQUENCES: u32 = 40;
 /// memory than a laptop has.
 pub(crate) const DEFAULT_CONTEXT: u32 = 16_384;
 
+/// Cells of a cache at most, beyond what one request may need: attention passes over those of
+/// others quickly, but not for nothing.
+const MOST_CELLS: u32 = 65_536;
+
+/// Sequences that an engine can tell apart.
+const MOST_SEQUENCES: u32 = 256;
+
+/// Rows of a step at most.
+const BATCH: u32 = 512;
+
+/// How far a cache may grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct CachePlan {
+    /// Tokens that one request may hold.
+    context: u32,
+    /// Cells that prefixes of ended requests may take.
+    parked_cells: u32,
+    /// Cells in all.
+    cells: u32,
+    /// Sequences in all.
+    sequences: u32,
+    /// Rows of a step.
+    batch: u32,
+}
+
 impl OpenOptions {
-    /// Cells of the KV cache for a model trained with this context.
-    pub(crate) fn cells(&self, trained: Option<u64>) -> u32 {
+    /// Tokens that one request may hold, of a model trained with this context.
+    pub(crate) fn context(&self, trained: Option<u64>) -> u32 {
         let trained = trained
             .and_then(|n| u32::try_from(n).ok())
             .filter(|&n| n > 0);
         self.context
             .unwrap_or_else(|| trained.unwrap_or(4096).min(DEFAULT_CONTEXT))
     }
+
+    /// The cache of a model trained with this context. `can_cut`: whether what a sequence holds can
+    /// be shared in parts.
+    fn cache_plan(&self, trained: Option<u64>, bytes_per_cell: u64, can_cut: bool) -> CachePlan {
+        let context = self.context(trained);
+        let parked_cells = match bytes_per_cell {
+            0 => 0,
+            bytes => u32::try_from(self.cache.bytes / bytes).unwrap_or(u32::MAX),
+        };
+        let parked_sequences = match can_cut {
+            _ if parked_cells == 0 => 0,
+            true => PARKED_SEQUENCES,
+            // A state that cannot be taken back is kept whole for every sequence.
+            false => self.parallel,
+        };
+        CachePlan {
+            context,
+            parked_cells,
+            cells: context
+                .saturating_add(parked_cells)
+                .min(MOST_CELLS.max(context)),
+            sequences: (self.parallel + parked_sequences).min(MOST_SEQUENCES),
+            batch: BATCH,
+        }
+    }
+}
+
+/// What a model file will take, by its headers. Blocks on the disk.
+pub(crate) fn measure(model: &ModelFile, options: &OpenOptions) -> Result<Footprint, String> {
+    let parts = match model.shards.as_slice() {
+        [] => std::slice::from_ref(&model.path),
+        shards => shards,
+    };
+    let read = |path: &PathBuf| Metadata::open(path).map_err(|error| error.to_string());
+    let parts: Vec<Metadata> = parts.iter().map(read).collect::<Result<_, _>>()?;
+    let dimensions = Dimensions::of(&parts);
+    let trained = parts.first().and_then(Metadata::context_length);
+    let plan = options.cache_plan(trained, dimensions.bytes_per_cell, true);
+    // One that is not there is refused by whoever opens it, by name.
+    let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |about| about.len());
+    let adapters = options.adapters.iter().map(size).sum();
+    let footprint = dimensions.footprint(&plan, adapters);
+    if gpu_bytes().is_none() {
+        return Ok(footprint);
+    }
+    // The output counts as one more layer.
+    let all = u32::try_from(dimensions.layers + 1).unwrap_or(u32::MAX);
+    let placed = options.gpu_layers.unwrap_or(all);
+    Ok(footprint.with_layers_on_gpus(placed, all))
+}
+
+/// Memory of GPUs that was free when this was first asked; none without a GPU.
+pub(crate) fn gpu_bytes() -> Option<u64> {
+    static BYTES: std::sync::OnceLock<Option<u64>> = std::sync::OnceLock::new();
+    *BYTES.get_or_init(|| {
+        if gpu_backends().is_empty() {
+            return None;
+        }
+        let gpus = devices().into_iter().filter(|device| device.kind == "gpu");
+        gpus.filter_map(|gpu| gpu.memory_free_bytes)
+            .reduce(u64::saturating_add)
+    })
+}
+
+/// Gives memory that was freed back to the system, as far as the system's allocator keeps it.
+pub(crate) fn return_memory() {
+    #[cfg(feature = "llama")]
+    shimmy_llama::return_memory();
 }
 
 /// A compute device that an engine sees.
@@ -93,20 +191,20 @@ pub(crate) const STUB_MODEL: &str = "stub";
 /// Whether there is a deterministic engine in this build.
 pub(crate) const HAS_STUB: bool = cfg!(feature = "stub");
 
-/// Loads a model file. Blocks, and gives up soon after `stopping` turns true; the reason of a
-/// failure is fit for users.
+/// Loads a model file. Blocks, and gives up soon after `progress` says that it is not wanted any
+/// more; the reason of a failure is fit for users.
 #[cfg(feature = "llama")]
 pub(crate) fn open(
     model: &ModelFile,
     options: &OpenOptions,
-    stopping: &AtomicBool,
+    progress: &Progress,
 ) -> Result<Opened, String> {
-    llama::open(model, options, stopping)
+    llama::open(model, options, progress)
 }
 
 /// As above, in a build that cannot.
 #[cfg(not(feature = "llama"))]
-pub(crate) fn open(model: &ModelFile, _: &OpenOptions, _: &AtomicBool) -> Result<Opened, String> {
+pub(crate) fn open(model: &ModelFile, _: &OpenOptions, _: &Progress) -> Result<Opened, String> {
     let name = &model.name;
     Err(format!(
         "this build of shimmy has no engine for {name}: build it with `--features llama`"

@@ -7,7 +7,7 @@ use super::{OpenOptions, PARKED_SEQUENCES};
 
 pub(super) fn open(options: &OpenOptions) -> Session {
     let stub = StubConfig {
-        cells: options.cells(None) as usize,
+        cells: options.context(None) as usize,
         sequences: (options.parallel + PARKED_SEQUENCES) as usize,
         adapters: options.adapters.len(),
         batch: 512,

@@ -8,7 +8,7 @@ use shimmy_engine::{GenerateRequest, Generation, SubmitError};
 use shimmy_server::{KeepAlive, LoadError, LoadedModel, Loader};
 
 use crate::cli::{EngineArgs, ModelArgs};
-use crate::config::{self, ModelConfig};
+use crate::config::{self, ModelConfig, ResidenceConfig};
 use crate::failure::{Failure, USAGE};
 use crate::loader::LocalLoader;
 
@@ -38,7 +38,7 @@ pub(super) fn load(
 ) -> Result<Running, Failure> {
     let models = ModelConfig::for_command(models)?;
     let options = config::open_options(engine, &models, 1024);
-    let loader = LocalLoader::new(models, options);
+    let loader = LocalLoader::new(models, options, ResidenceConfig::default());
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime
         .block_on(loader.load(name, KeepAlive::Forever))
@@ -91,6 +91,7 @@ fn load_failure(error: LoadError) -> Failure {
         LoadError::NoDefault { names } => Some(format!("name one of {}", names.join(", "))),
         LoadError::NoModel { hint } => Some(hint.clone()),
         LoadError::Failed { reason, .. } => remedy(reason).map(str::to_owned),
+        LoadError::TooBig { hint, .. } => Some(hint.clone()),
         LoadError::Busy { .. } => None,
     };
     let failure = match &error {

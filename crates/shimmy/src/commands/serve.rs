@@ -30,9 +30,14 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         ollama => (ollama?, None),
     };
     let models = ModelConfig::for_server(args.models.clone())?;
-    let preload = models.base.is_some();
+    let residence = config::residence(&args);
+    let base = models.base.is_some().then_some(None);
+    let preloaded: Vec<Option<String>> = base
+        .into_iter()
+        .chain(residence.pins.iter().cloned().map(Some))
+        .collect();
     let options = config::server_options(&args, &models);
-    let loader = Arc::new(LocalLoader::new(models, options));
+    let loader = Arc::new(LocalLoader::new(models, options, residence));
 
     // Two threads carry the bytes of every stream; the computing ones are the engine's own, and
     // more here would only compete with them.
@@ -61,9 +66,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
             let address = listener.local_addr()?;
             eprintln!("shimmy listening for Ollama's clients on http://{address}");
         }
-        if preload {
-            tokio::spawn(load_base(Arc::clone(&loader)));
-        }
+        tokio::spawn(preload(Arc::clone(&loader), preloaded));
         let server = Server::bind(listener, state)?;
         let server = match ollama {
             Some(listener) => server.with_ollama(listener)?,
@@ -78,15 +81,20 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     outcome
 }
 
-/// Loads the base model so that the first request finds it ready.
-async fn load_base(loader: Arc<LocalLoader>) {
-    match loader.load(None, KeepAlive::Forever).await {
-        Ok(model) => tracing::info!(
-            model = model.name,
-            load_ms = model.load_time.as_millis() as u64,
-            "ready"
-        ),
-        Err(error) => tracing::error!("the base model cannot be loaded: {error}"),
+/// Loads the base model and those that are pinned, so that the first request finds them ready.
+async fn preload(loader: Arc<LocalLoader>, names: Vec<Option<String>>) {
+    for name in names {
+        match loader.load(name.as_deref(), KeepAlive::Default).await {
+            Ok(model) => tracing::info!(
+                model = model.name,
+                load_ms = model.load_time.as_millis() as u64,
+                "ready"
+            ),
+            Err(error) => match name {
+                None => tracing::error!("the base model cannot be loaded: {error}"),
+                Some(_) => tracing::error!("a pinned model cannot be loaded: {error}"),
+            },
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn read(target: &Target, options: &OpenOptions) -> Result<ModelDetail
     let info = target.info();
     let Target::File(entry) = target else {
         return Ok(ModelDetails {
-            context: options.cells(None) as usize,
+            context: options.context(None) as usize,
             metadata: stub(&info, options),
             info,
             ..ModelDetails::default()
@@ -44,7 +44,7 @@ pub(super) fn read(target: &Target, options: &OpenOptions) -> Result<ModelDetail
     Ok(ModelDetails {
         template: metadata.chat_template().map(str::to_owned),
         license: text("general.license"),
-        context: options.cells(metadata.context_length()) as usize,
+        context: options.context(metadata.context_length()) as usize,
         parameters: PARAMETERS
             .into_iter()
             .filter_map(|(ours, theirs)| Some((theirs, number(ours)?)))
@@ -65,7 +65,7 @@ fn stub(info: &ModelInfo, options: &OpenOptions) -> Map<String, Value> {
     metadata.insert("general.architecture".to_owned(), json!(architecture));
     metadata.insert(
         format!("{architecture}.context_length"),
-        json!(options.cells(None)),
+        json!(options.context(None)),
     );
     metadata
 }

@@ -1,24 +1,45 @@
 //! From a file to a model that answers: engine, template, adapters and defaults together.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 use std::time::Instant;
 
 use shimmy_chat::{ChatTemplate, TemplateVocabulary};
 use shimmy_engine::{AdapterId, AdapterScale, SamplingParams, Specials, Tokenizer};
-use shimmy_models::{AdapterFile, Metadata};
-use shimmy_server::{AdapterInfo, LoadedModel, ModelInfo};
+use shimmy_models::{AdapterFile, Metadata, ModelFile};
+use shimmy_server::{AdapterInfo, Hold, LoadedModel, ModelInfo};
 
 use super::target::Target;
-use crate::backend::{self, OpenOptions, Opened};
+use crate::backend::{self, Footprint, OpenOptions, Opened, Progress};
 use crate::config::{Adapted, Lora, ModelConfig};
 
-/// Loads a model. Blocks, and gives up soon after `stopping` turns true. The reason of a failure
-/// is fit for users.
+/// What a model will take in memory. Blocks on the disk; the reason of a failure is fit for users.
+pub(super) fn measure(
+    target: &Target,
+    models: &ModelConfig,
+    options: &OpenOptions,
+) -> Result<Footprint, String> {
+    let Target::File(entry) = target else {
+        return Ok(Footprint::default());
+    };
+    check_complete(&entry.file)?;
+    let adapters = match models.adapted {
+        Adapted::Base if !entry.is_base => Vec::new(),
+        Adapted::Base | Adapted::Any => models.loras.iter().map(|lora| lora.path.clone()).collect(),
+    };
+    let options = OpenOptions {
+        adapters,
+        ..options.clone()
+    };
+    backend::measure(&entry.file, &options)
+}
+
+/// Loads a model. Blocks, and gives up soon after `progress` says that it is not wanted any more.
+/// The reason of a failure is fit for users.
 pub(super) fn open(
     target: &Target,
     models: &ModelConfig,
     options: &OpenOptions,
-    stopping: &AtomicBool,
+    progress: &Progress,
 ) -> Result<LoadedModel, String> {
     let started = Instant::now();
     let Target::File(entry) = target else {
@@ -27,9 +48,7 @@ pub(super) fn open(
         return Ok(assemble(target, opened, template, started));
     };
     let file = &entry.file;
-    if let Some(missing) = file.missing.first() {
-        return Err(format!("its part {} is missing", missing.display()));
-    }
+    check_complete(file)?;
     let metadata = Metadata::open(&file.path).map_err(|error| error.to_string())?;
     let adapters = match models.adapted {
         Adapted::Base if !entry.is_base => Vec::new(),
@@ -39,7 +58,7 @@ pub(super) fn open(
         adapters: adapters.iter().map(|(info, _)| info.path.clone()).collect(),
         ..options.clone()
     };
-    let opened = backend::open(file, &options, stopping)?;
+    let opened = backend::open(file, &options, progress)?;
     let source = metadata.chat_template();
     let template = template(source, Some(&metadata), opened.session.tokenizer())?;
     let (adapters, default_adapters) = adapters.into_iter().unzip();
@@ -49,6 +68,13 @@ pub(super) fn open(
         default_adapters,
         ..assemble(target, opened, template, started)
     })
+}
+
+fn check_complete(file: &ModelFile) -> Result<(), String> {
+    match file.missing.first() {
+        Some(missing) => Err(format!("its part {} is missing", missing.display())),
+        None => Ok(()),
+    }
 }
 
 fn assemble(
@@ -65,12 +91,13 @@ fn assemble(
         name: info.name.clone(),
         session: opened.session,
         placement: opened.placement,
-        template,
+        template: Arc::new(template),
         info,
         default_sampling: SamplingParams::default(),
         default_adapters: Vec::new(),
         adapters: Vec::new(),
         load_time: started.elapsed(),
+        hold: Hold::default(),
     }
 }
 

@@ -1,18 +1,25 @@
-//! The models in memory: each loaded at most once at a time, and none forgotten while it loads.
+//! The models in memory: each loaded at most once at a time, none forgotten while it loads, and no
+//! more of them than may be.
 //!
-//! Owns who loads, who waits for whom, and how engines end. It must not know files or names'
-//! meanings: models are told apart by a key.
+//! Owns who loads, who waits for whom, who uses what, and how engines end. It must not know files
+//! or names' meanings: models are told apart by a key.
 
-use std::collections::HashMap;
+mod table;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use shimmy_server::{LoadError, LoadedModel, ModelEvents};
+use shimmy_server::{Hold, KeepAlive, LoadError, LoadedModel, ModelEvents, Residence, Resident};
+use tokio::sync::Notify;
+
+use self::table::{Serial, Slot, State, Table};
+use super::budget::{self, Limits, Room};
+use super::keep::{self, Keep, Usage};
+use crate::backend::{Footprint, Progress};
 
 /// How long shutdown waits for loads to notice that they are not wanted any more.
 const LAST_LOADS: Duration = Duration::from_secs(1);
@@ -22,70 +29,156 @@ type Outcome = Result<Arc<LoadedModel>, LoadError>;
 /// A load under way, for everyone who waits for it.
 type Loading = Shared<BoxFuture<'static, Outcome>>;
 
-enum Slot {
-    Loading(Loading),
-    Ready(Arc<LoadedModel>),
+/// How a model gets into memory. Both may block; their reasons are fit for users.
+pub(super) struct Opening {
+    /// What it will take.
+    pub(super) measure: Box<dyn FnOnce() -> Result<Footprint, String> + Send>,
+    /// Loads it, and gives up soon after its progress says that it is not wanted any more.
+    pub(super) open: Box<Open>,
+}
+
+type Open = dyn FnOnce(&Progress) -> Result<LoadedModel, String> + Send;
+
+/// How a model stays in memory unless somebody wishes otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stay {
+    pub(super) keep: Keep,
+    pub(super) is_pinned: bool,
+}
+
+/// What the models in memory may take together.
+pub(super) struct Budget {
+    /// Asked before every load: what there is may change.
+    pub(super) limits: Box<dyn Fn() -> Limits + Send + Sync>,
+    /// How long a load waits for models at work.
+    pub(super) patience: Duration,
 }
 
 /// The models in memory.
-#[derive(Default)]
 pub(super) struct Residents {
-    /// By key. The lock is held for look-ups only, never while something loads.
-    slots: Mutex<HashMap<PathBuf, Slot>>,
-    /// Notified when a load has ended.
+    /// The lock is held for look-ups only, never while something loads or ends.
+    table: Mutex<Table>,
+    /// Notified when something has ended: a load, a use, an engine.
     settled: Condvar,
-    /// Set at shutdown, and watched by every load under way.
-    stopping: AtomicBool,
+    /// The same for whoever watches over idle models.
+    changed: Arc<Notify>,
+    watching: OnceLock<()>,
+    budget: Budget,
     events: ModelEvents,
 }
 
+/// One request's use of a model.
+struct Lease {
+    residents: Arc<Residents>,
+    serial: Serial,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.residents.end_use(self.serial);
+    }
+}
+
 impl Residents {
-    /// The model with this key, loading it with `open` if it is not in memory. Whoever asks while
-    /// it loads waits for that load and shares its outcome; whoever asks after a failure starts
-    /// another. Dropping the future does not abort the load.
-    ///
-    /// `open` may block; it gets a flag that turns true when its outcome is not wanted any more.
-    pub(super) async fn load<F>(self: &Arc<Self>, key: &Path, name: &str, open: F) -> Outcome
-    where
-        F: FnOnce(&AtomicBool) -> Result<LoadedModel, String> + Send + 'static,
-    {
-        let loading = {
-            let mut slots = self.slots();
+    pub(super) fn new(budget: Budget) -> Self {
+        Self {
+            table: Mutex::default(),
+            settled: Condvar::new(),
+            changed: Arc::default(),
+            watching: OnceLock::new(),
+            budget,
+            events: ModelEvents::default(),
+        }
+    }
+
+    /// The model with this key, loading it if it is not in memory; in use until the last clone of
+    /// the outcome is dropped. Whoever asks while it loads waits for that load and shares its
+    /// outcome; whoever asks after a failure starts another. Dropping the future does not abort
+    /// the load.
+    pub(super) async fn load(
+        self: &Arc<Self>,
+        key: &Path,
+        name: &str,
+        (stay, wish): (Stay, KeepAlive),
+        opening: impl FnOnce() -> Opening,
+    ) -> Outcome {
+        let (lease, loading) = {
+            let mut table = self.table();
             // Under the lock, so that shutdown misses no load that starts beside it.
-            if self.stopping.load(Ordering::Acquire) {
+            if table.is_stopping {
                 return Err(failed(name, "the server is shutting down"));
             }
-            match slots.get(key) {
-                Some(Slot::Ready(model)) if model.session.engine().status().alive => {
-                    return Ok(Arc::clone(model));
-                }
-                Some(Slot::Loading(loading)) => loading.clone(),
-                none_or_dead => {
-                    if none_or_dead.is_some() {
-                        // Whoever still holds it keeps its last words.
-                        tracing::warn!(model = name, "its engine has ended; loading it again");
-                    }
-                    let loading = self.start(key, name, open);
-                    slots.insert(key.to_owned(), Slot::Loading(loading.clone()));
-                    loading
-                }
+            if table.bury(key) {
+                // Whoever still uses it keeps its last words.
+                tracing::warn!(model = name, "its engine has ended; loading it again");
+                self.changed.notify_one();
             }
+            let serial = match table.slots.get(key) {
+                Some(slot) => slot.serial,
+                None => {
+                    let serial = table.next_serial();
+                    let progress = Arc::new(Progress::default());
+                    let loading = self.start(key, name, opening(), Arc::clone(&progress));
+                    let usage = Usage::new(stay.keep, stay.is_pinned, Instant::now());
+                    let state = State::Loading { loading, progress };
+                    table.insert(key, Slot::new(serial, usage, state));
+                    serial
+                }
+            };
+            let Some(slot) = table.slots.get_mut(key) else {
+                // It has just been there.
+                return Err(failed(name, "it was forgotten"));
+            };
+            slot.usage.begin(wish);
+            let lease = Lease {
+                residents: Arc::clone(self),
+                serial,
+            };
+            let loading = match &slot.state {
+                State::Ready(model) => std::future::ready(Ok(Arc::clone(model))).boxed().shared(),
+                State::Loading { loading, .. } => loading.clone(),
+            };
+            (lease, loading)
         };
-        loading.await
+        self.watch();
+        let model = loading.await?;
+        Ok(Arc::new(LoadedModel {
+            hold: Hold::new(lease),
+            ..LoadedModel::clone(&model)
+        }))
+    }
+
+    /// Starts whoever watches over idle models, once. Needs a runtime, which is why it waits for
+    /// the first load.
+    fn watch(self: &Arc<Self>) {
+        self.watching.get_or_init(|| {
+            let watch = keep::watch(Arc::downgrade(self), Arc::clone(&self.changed));
+            tokio::spawn(watch);
+        });
     }
 
     /// Starts a load on a thread that may block. The slot is settled there, whether or not anyone
     /// still waits for the outcome.
-    fn start<F>(self: &Arc<Self>, key: &Path, name: &str, open: F) -> Loading
-    where
-        F: FnOnce(&AtomicBool) -> Result<LoadedModel, String> + Send + 'static,
-    {
+    fn start(
+        self: &Arc<Self>,
+        key: &Path,
+        name: &str,
+        opening: Opening,
+        progress: Arc<Progress>,
+    ) -> Loading {
         let (residents, key, name) = (Arc::clone(self), key.to_owned(), name.to_owned());
         let interrupted = failed(&name, "the load was interrupted");
         let load = move || {
-            let opened = catch_unwind(AssertUnwindSafe(|| open(&residents.stopping)));
-            let opened = opened.unwrap_or_else(|_| Err("loading it panicked".to_owned()));
-            residents.settle(key, &name, opened)
+            let Opening { measure, open } = opening;
+            let load = || {
+                let fail = |reason: String| failed(&name, &reason);
+                let footprint = measure().map_err(fail)?;
+                residents.make_room(&key, &name, footprint, &progress)?;
+                open(&progress).map_err(fail)
+            };
+            let opened = catch_unwind(AssertUnwindSafe(load));
+            let opened = opened.unwrap_or_else(|_| Err(failed(&name, "loading it panicked")));
+            residents.settle(&key, &name, opened)
         };
         tokio::task::spawn_blocking(load)
             .map(|joined| joined.unwrap_or(Err(interrupted)))
@@ -93,32 +186,83 @@ impl Residents {
             .shared()
     }
 
-    fn settle(&self, key: PathBuf, name: &str, opened: Result<LoadedModel, String>) -> Outcome {
-        let is_stopping = || self.stopping.load(Ordering::Acquire);
+    /// Sets so much aside for a model that is being loaded, taking idle ones out of memory and
+    /// waiting for others as need be. Blocks.
+    fn make_room(
+        &self,
+        key: &Path,
+        name: &str,
+        need: Footprint,
+        progress: &Progress,
+    ) -> Result<(), LoadError> {
+        let limits = (self.budget.limits)();
+        let deadline = Instant::now().checked_add(self.budget.patience);
+        let mut table = self.table();
+        let leaving = loop {
+            if !progress.is_wanted() {
+                return Err(failed(name, "the server is shutting down"));
+            }
+            match budget::room(&need, &table.held(), &limits) {
+                Room::After(keys) => {
+                    if let Some(slot) = table.slots.get_mut(key) {
+                        slot.footprint = Some(need);
+                    }
+                    let leaving = keys.iter().filter_map(|key| table.retire(key, true));
+                    break leaving.collect::<Vec<_>>();
+                }
+                Room::Never { budget_bytes } => return Err(too_big(name, &need, budget_bytes)),
+                Room::Later => {}
+            }
+            let left = deadline.map_or(Duration::MAX, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                let name = name.to_owned();
+                return Err(LoadError::Busy { name });
+            }
+            let waited = self.settled.wait_timeout(table, left);
+            table = waited.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        drop(table);
+        for serial in leaving {
+            self.events.evicted();
+            self.end(serial);
+        }
+        Ok(())
+    }
+
+    fn settle(&self, key: &Path, name: &str, opened: Result<LoadedModel, LoadError>) -> Outcome {
+        let mut table = self.table();
         let outcome = match opened {
-            Ok(model) if is_stopping() => {
+            Ok(model) if table.is_stopping => {
                 model.session.engine().shutdown();
                 Err(failed(name, "the server is shutting down"))
             }
+            opened => opened.map(Arc::new),
+        };
+        match &outcome {
             Ok(model) => {
                 let load_ms = model.load_time.as_millis() as u64;
                 tracing::debug!(model = name, load_ms, "loaded");
                 self.events.loaded(model.load_time);
-                Ok(Arc::new(model))
+                table.settle(key, Arc::clone(model), Instant::now());
             }
-            Err(reason) => {
-                tracing::debug!(model = name, "cannot be loaded: {reason}");
+            Err(error) => {
+                tracing::debug!(model = name, "cannot be loaded: {error}");
                 self.events.failed();
-                Err(failed(name, &reason))
+                table.fail(key, error);
             }
-        };
-        let mut slots = self.slots();
-        match &outcome {
-            Ok(model) => slots.insert(key, Slot::Ready(Arc::clone(model))),
-            Err(_) => slots.remove(&key),
-        };
+        }
         self.settled.notify_all();
+        self.changed.notify_one();
         outcome
+    }
+
+    fn end_use(&self, serial: Serial) {
+        if self.table().end_use(serial, Instant::now()) {
+            self.settled.notify_all();
+            self.changed.notify_one();
+        }
     }
 
     /// What has happened to models since the start.
@@ -126,81 +270,132 @@ impl Residents {
         &self.events
     }
 
-    /// The model with this key, if it is in memory.
-    pub(super) fn get(&self, key: &Path) -> Option<Arc<LoadedModel>> {
-        match self.slots().get(key)? {
-            Slot::Ready(model) => Some(Arc::clone(model)),
-            Slot::Loading(_) => None,
+    /// What is known of the model with this key, in memory or not.
+    pub(super) fn glance(&self, key: &Path) -> Glance {
+        let table = self.table();
+        let failure = table.failures.get(key).cloned();
+        match table.slots.get(key) {
+            None => Glance {
+                failure,
+                ..Glance::default()
+            },
+            Some(slot) => Glance {
+                failure,
+                model: slot.ready().cloned(),
+                loading: slot.progress(),
+                residence: slot.ready().map(|_| slot.residence(Instant::now())),
+            },
         }
     }
 
     /// Every model in memory.
-    pub(super) fn all(&self) -> Vec<Arc<LoadedModel>> {
-        let slots = self.slots();
-        slots.values().filter_map(Slot::ready).cloned().collect()
+    pub(super) fn all(&self) -> Vec<Resident> {
+        let (table, now) = (self.table(), Instant::now());
+        let resident = |slot: &Slot| {
+            let residence = slot.residence(now);
+            Some(Resident {
+                model: Arc::clone(slot.ready()?),
+                expires_at: residence.expires_at,
+                memory_bytes: residence.memory_bytes,
+                gpu_bytes: residence.gpu_bytes,
+            })
+        };
+        table.slots.values().filter_map(resident).collect()
     }
 
-    /// Takes a model out of memory; false if it is not in it, or not yet. Whoever has the model in
-    /// hands keeps it: the engine ends with its last answer. Blocks until the memory is given back
-    /// where nobody has.
+    /// Takes a model out of memory; false if it is not in it, or not yet. Whoever uses the model
+    /// keeps it: the engine ends with its last answer. Blocks until the memory is given back where
+    /// nobody does.
     pub(super) fn unload(&self, key: &Path) -> bool {
-        let model = {
-            let mut slots = self.slots();
-            match slots.get(key) {
-                Some(Slot::Ready(_)) => slots.remove(key),
-                _ => None,
-            }
-        };
-        let Some(Slot::Ready(model)) = model else {
+        let mut table = self.table();
+        if table.slots.get(key).and_then(Slot::ready).is_none() {
             return false;
-        };
-        // A stream holds no model, only its own way into the engine.
-        if let Some(model) = Arc::into_inner(model)
-            && model.session.engine().status().occupied == 0
-        {
-            model.session.engine().shutdown();
+        }
+        let idle = table.retire(key, true);
+        drop(table);
+        if let Some(serial) = idle {
+            self.end(serial);
         }
         true
+    }
+
+    /// Takes out of memory what has been idle for too long, and what was only kept by answers that
+    /// have ended, on threads that may block. Returns when to look again.
+    pub(super) fn unload_idle(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        let mut table = self.table();
+        let expired: Vec<_> = table.expired(now).collect();
+        for key in &expired {
+            self.events.evicted();
+            tracing::debug!(?key, "idle for too long; unloaded");
+            table.retire(key, false);
+        }
+        let ending = table.claim_unused();
+        let next = table.next_deadline();
+        drop(table);
+        for serial in ending {
+            let residents = Arc::clone(self);
+            tokio::task::spawn_blocking(move || residents.end(serial));
+        }
+        next
+    }
+
+    /// Ends the engine of a model that has left the slots, and gives its memory back. Blocks.
+    fn end(&self, serial: Serial) {
+        let model = self.table().take_leaving(serial);
+        if let Some(model) = model {
+            model.session.engine().shutdown();
+            drop(model);
+            crate::backend::return_memory();
+        }
+        self.table().forget(serial);
+        self.settled.notify_all();
     }
 
     /// Ends every engine, waits until their memory is given back, and gives loads under way a
     /// moment to notice. Blocks.
     pub(super) fn shutdown(&self) {
-        self.stopping.store(true, Ordering::Release);
-        let slots = self.slots();
-        // All at once, before any is waited for: each may be in a step that takes a while.
-        for model in slots.values().filter_map(Slot::ready) {
-            model.session.engine().close();
+        let mut table = self.table();
+        table.is_stopping = true;
+        for slot in table.slots.values() {
+            match &slot.state {
+                // All at once, before any is waited for: each may be in a step that takes a while.
+                State::Ready(model) => model.session.engine().close(),
+                State::Loading { progress, .. } => progress.stop(),
+            }
         }
-        let is_loading = |slots: &mut HashMap<PathBuf, Slot>| {
-            slots.values().any(|slot| matches!(slot, Slot::Loading(_)))
-        };
-        let (mut slots, waited) = self
+        // A load may be waiting for room.
+        self.settled.notify_all();
+        let is_busy = |table: &mut Table| table.is_busy();
+        let (mut table, waited) = self
             .settled
-            .wait_timeout_while(slots, LAST_LOADS, is_loading)
+            .wait_timeout_while(table, LAST_LOADS, is_busy)
             .unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
-            tracing::warn!("a model is still being loaded; not waiting for it");
+            tracing::warn!("a model is still being loaded or unloaded; not waiting for it");
         }
-        let slots = std::mem::take(&mut *slots);
-        for model in slots.values().filter_map(Slot::ready) {
+        let models = table.clear();
+        drop(table);
+        for model in models {
             model.session.engine().shutdown();
         }
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<PathBuf, Slot>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         // Nothing can panic while the lock is held.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Slot {
-    fn ready(&self) -> Option<&Arc<LoadedModel>> {
-        match self {
-            Self::Ready(model) => Some(model),
-            Self::Loading(_) => None,
-        }
-    }
+/// What is known of a model without asking it.
+#[derive(Debug, Default)]
+pub(super) struct Glance {
+    /// It, while it is in memory.
+    pub(super) model: Option<Arc<LoadedModel>>,
+    /// How much of it has been read, while it is being loaded.
+    pub(super) loading: Option<f32>,
+    pub(super) residence: Option<Residence>,
+    /// Why the last load failed, if it did.
+    pub(super) failure: Option<String>,
 }
 
 fn failed(name: &str, reason: &str) -> LoadError {
@@ -210,6 +405,14 @@ fn failed(name: &str, reason: &str) -> LoadError {
     }
 }
 
+fn too_big(name: &str, need: &Footprint, budget_bytes: u64) -> LoadError {
+    LoadError::TooBig {
+        name: name.to_owned(),
+        needed_bytes: need.total(),
+        budget_bytes,
+        hint: need.advice(),
+    }
+}
+
 #[cfg(test)]
-#[path = "residents_tests.rs"]
 mod tests;

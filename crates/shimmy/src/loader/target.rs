@@ -84,6 +84,7 @@ impl Target {
             source: file.source.as_str().to_owned(),
             modified: jiff::Timestamp::try_from(file.modified).ok(),
             loaded: false,
+            loading: None,
             chat: summary.has_chat_template,
             capabilities: Vec::new(),
             sha256: sha256(self.key()),

@@ -16,6 +16,8 @@ mod loading;
 #[cfg(all(feature = "stub", not(feature = "llama")))]
 mod ollama;
 #[cfg(feature = "llama")]
+mod residence;
+#[cfg(feature = "llama")]
 mod shutdown;
 #[cfg(all(feature = "stub", not(feature = "llama")))]
 mod stub;

@@ -21,13 +21,14 @@ fn model() -> LoadedModel {
     LoadedModel {
         name: "stub".to_owned(),
         session,
-        template: shimmy_chat::ChatTemplate::new(None, vocabulary).unwrap(),
+        template: std::sync::Arc::new(shimmy_chat::ChatTemplate::new(None, vocabulary).unwrap()),
         info: crate::ModelInfo::default(),
         default_sampling: shimmy_engine::SamplingParams::default(),
         default_adapters: Vec::new(),
         adapters: Vec::new(),
         load_time: std::time::Duration::ZERO,
         placement: String::new(),
+        hold: crate::Hold::default(),
     }
 }
 
