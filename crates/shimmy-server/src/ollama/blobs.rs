@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use super::error::ErrorBody;
 use crate::error::{ApiError, ErrorKind};
 use crate::failures::Storing;
-use crate::limits::RestOfPath;
+use crate::limits::{RestOfPath, check_content_type};
 use crate::state::AppState;
 use crate::store::{Digest, StoreError};
 
@@ -57,7 +57,7 @@ pub(crate) async fn put(
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let digest = read(&digest)?;
-    check_content_type(request.headers())?;
+    check_bytes(request.headers())?;
     if state.store.has_blob(&digest).await? {
         return Ok(StatusCode::OK);
     }
@@ -76,14 +76,17 @@ fn read(digest: &str) -> Result<Digest, ApiError> {
         .map_err(|invalid| ApiError::field("digest", invalid))
 }
 
-/// Bytes or nothing said: what a form or `text/plain` can carry, any web page may send.
-fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+/// What a form or `text/plain` can carry, any web page may send. (Ollama's Python client says JSON
+/// of everything that it sends.)
+fn check_bytes(headers: &HeaderMap) -> Result<(), ApiError> {
     match headers.get(CONTENT_TYPE) {
-        Some(kind) if kind != "application/octet-stream" => Err(ApiError::new(
-            ErrorKind::UnsupportedMediaType,
-            "a blob is sent as `application/octet-stream`",
-        )),
-        _ => Ok(()),
+        Some(kind) if kind == "application/octet-stream" => Ok(()),
+        _ => check_content_type(headers).map_err(|_| {
+            ApiError::new(
+                ErrorKind::UnsupportedMediaType,
+                "a blob is sent as `application/octet-stream`",
+            )
+        }),
     }
 }
 

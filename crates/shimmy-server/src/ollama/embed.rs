@@ -178,6 +178,9 @@ fn cut(model: &LoadedModel, texts: Vec<Prompt>) -> Result<Vec<Prompt>, SubmitErr
     let Some((_, limit)) = model.session.engine().embedding() else {
         return Ok(texts);
     };
+    // The mark that the model ends texts with needs its place too.
+    let end = model.session.tokenizer().text_marks().end;
+    let limit = limit.saturating_sub(usize::from(end.is_some()));
     let cut = |text: Prompt| {
         let mut tokens = model.session.tokenize(&text)?;
         if tokens.len() <= limit {

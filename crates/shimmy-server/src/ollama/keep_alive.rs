@@ -22,7 +22,7 @@ pub(super) fn keep_alive(value: Option<&Value>) -> Result<KeepAlive, ApiError> {
         Some(_) => None,
     };
     match seconds {
-        Some(seconds) if seconds < 0.0 || seconds > FOREVER => Ok(KeepAlive::Forever),
+        Some(seconds) if !(0.0..=FOREVER).contains(&seconds) => Ok(KeepAlive::Forever),
         Some(seconds) => Duration::try_from_secs_f64(seconds)
             .map(KeepAlive::For)
             .map_err(|_| ApiError::field("keep_alive", WORDS)),

@@ -51,7 +51,10 @@ impl Store for TestStore {
             "nobody" => Err(StoreError::NotFound {
                 name: name.to_owned(),
             }),
-            _ => Ok(self.note(format!("remove {name}"))),
+            _ => {
+                self.note(format!("remove {name}"));
+                Ok(())
+            }
         };
         std::future::ready(outcome).boxed()
     }
