@@ -45,15 +45,28 @@ pub(super) fn model(workspace: &Workspace) -> Result<Outcome> {
 
 pub(super) fn openai(workspace: &Workspace) -> Result<Outcome> {
     let tests = ["openai_test.py", "responses_test.py"];
-    run_tests(workspace, &tests)
+    run_tests(workspace, &tests, None)
 }
 
 pub(super) fn anthropic(workspace: &Workspace) -> Result<Outcome> {
-    run_tests(workspace, &["anthropic_test.py"])
+    run_tests(workspace, &["anthropic_test.py"], None)
 }
 
-/// Runs files of `tests/clients` against the release binary and a real model.
-fn run_tests(workspace: &Workspace, files: &[&str]) -> Result<Outcome> {
+pub(super) fn ollama(workspace: &Workspace) -> Result<Outcome> {
+    let packages = match node_packages(workspace)? {
+        Ok(packages) => packages,
+        Err(failed) => return Ok(failed),
+    };
+    run_tests(workspace, &["ollama_test.py"], packages.as_deref())
+}
+
+/// Runs files of `tests/clients` against the release binary and a real model. Tests of JavaScript
+/// clients need the folder of their packages.
+fn run_tests(
+    workspace: &Workspace,
+    files: &[&str],
+    node_packages: Option<&Path>,
+) -> Result<Outcome> {
     let binary = built(workspace)?;
     let python = if cfg!(windows) { "python" } else { "python3" };
     if !process::works(python, &["-c", "import venv, ensurepip"]) {
@@ -72,6 +85,9 @@ fn run_tests(workspace: &Workspace, files: &[&str]) -> Result<Outcome> {
     tests.args(["-m", "pytest", "-p", "no:cacheprovider"]);
     tests.args(files.iter().map(|file| format!("tests/clients/{file}")));
     tests.env("PYTHONDONTWRITEBYTECODE", "1");
+    if let Some(folder) = node_packages {
+        tests.env("SHIMMY_NODE_MODULES", folder);
+    }
     pass_through(
         tests
             .env("SHIMMY_BIN", binary)
@@ -105,6 +121,34 @@ fn environment(workspace: &Workspace, python: &str) -> Result<Result<PathBuf, Ou
             other => Err(other),
         },
     )
+}
+
+/// The folder with the pinned JavaScript packages; none where there is no Node, whose tests are then
+/// skipped.
+fn node_packages(workspace: &Workspace) -> Result<Result<Option<PathBuf>, Outcome>> {
+    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
+    if !process::works("node", &["--version"]) || !process::works(npm, &["--version"]) {
+        println!("no Node with npm here: the JavaScript clients are not tested");
+        return Ok(Ok(None));
+    }
+    let folder = workspace.target.join("clients-js");
+    std::fs::create_dir_all(&folder)?;
+    for name in ["package.json", "package-lock.json"] {
+        let source = workspace.root.join("tests").join("clients").join(name);
+        std::fs::copy(source, folder.join(name))?;
+    }
+    let mut install = workspace.command(npm);
+    install.args([
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+    ]);
+    Ok(match pass_through(install.arg(&folder))? {
+        Outcome::Passed(_) => Ok(Some(folder.join("node_modules"))),
+        other => Err(other),
+    })
 }
 
 fn built(workspace: &Workspace) -> Result<PathBuf> {

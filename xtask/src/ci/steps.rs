@@ -90,6 +90,15 @@ pub(super) const ALL: &[Step] = &[
             client::anthropic,
         )
     },
+    Step {
+        needs: Some("release"),
+        is_client: true,
+        ..step(
+            "ollama",
+            "the official Ollama clients against the binary",
+            client::ollama,
+        )
+    },
 ];
 
 const fn step(

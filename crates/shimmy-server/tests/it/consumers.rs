@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Setup;
+use crate::support::{Setup, events};
 
 #[tokio::test]
 async fn rustchain_chat() {
@@ -126,6 +126,74 @@ async fn open_webui_from_the_browser() {
     let stream = request.send().await.unwrap().text().await.unwrap();
     assert!(stream.contains(r#""content":"h""#), "{stream}");
     assert!(stream.ends_with("data: [DONE]\n\n"));
+}
+
+/// From its own server: the list, a conversation with its memory of earlier ones, the title of the
+/// conversation, and vectors for its documents.
+#[tokio::test]
+async fn open_webui_from_its_server() {
+    let server = Setup::default().start().await;
+    let models = server.client.get(server.url("/v1/models"));
+    let models = models.bearer_auth("sk-any").send().await.unwrap();
+    let models: Value = models.json().await.unwrap();
+    assert_eq!(models["data"][0]["object"], "model");
+    let body = json!({
+        "stream": false, "model": "stub", "max_completion_tokens": 1000,
+        "messages": [{ "role": "user", "content": "### Task:\nA title, please." }],
+        "user": { "name": "ada", "id": "1", "email": "ada@localhost", "role": "admin" },
+    });
+    let (status, answer) = server.post_json("/v1/chat/completions", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["choices"][0]["message"]["content"].is_string());
+    let body = json!({ "input": ["a chunk of a document"], "model": "stub" });
+    let (status, answer) = server.post_json("/v1/embeddings", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["data"][0]["embedding"].is_array());
+}
+
+/// Its generic provider, through the official client for JavaScript.
+#[tokio::test]
+async fn anythingllm_as_a_generic_provider() {
+    let server = Setup::default().start().await;
+    let body = json!({
+        "model": "stub", "stream": true, "temperature": 0.7, "max_tokens": 1024,
+        "messages": [
+            { "role": "system", "content": "Given the following conversation, reply." },
+            { "role": "user", "content": "hello" },
+        ],
+    });
+    let request = server.client.post(server.url("/v1/chat/completions"));
+    let request = request
+        .header("user-agent", "OpenAI/JS 4.95.1")
+        .header("x-stainless-lang", "js")
+        .header("authorization", "Bearer null");
+    let stream = request.json(&body).send().await.unwrap();
+    let stream = stream.text().await.unwrap();
+    let mut events = events(&stream);
+    assert_eq!(events.pop().as_deref(), Some("[DONE]"));
+    let chunks = events
+        .iter()
+        .map(|event| serde_json::from_str(event).unwrap());
+    let chunks: Vec<Value> = chunks.collect();
+    // It ends its answer at the first choice with a reason.
+    let choices = chunks.iter().map(|chunk| &chunk["choices"][0]);
+    let text: String = choices
+        .clone()
+        .filter_map(|choice| choice["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(text, "hello");
+    assert_eq!(choices.last().unwrap()["finish_reason"], "stop");
+    // Of an agent's turn it wants the whole at once.
+    let body = json!({
+        "model": "stub", "stream": false, "temperature": 0,
+        "messages": [{ "role": "user", "content": "hello" }],
+    });
+    let (status, answer) = server.post_json("/v1/chat/completions", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["choices"][0]["message"]["content"], "hello");
+    for field in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+        assert!(answer["usage"][field].is_u64(), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! How the parts of an answer become lines.
+
 use serde_json::json;
 
 use super::*;
