@@ -237,6 +237,8 @@ pub struct EngineReport {
     pub kv_cells_used: usize,
     /// Cells of the KV cache in all.
     pub kv_cells: usize,
+    /// Bytes of prefixes of ended requests that are kept outside the KV cache.
+    pub offloaded_bytes: u64,
     /// Tokens that one request may hold.
     pub context: usize,
     /// How long the model took to load, in milliseconds.
@@ -253,6 +255,7 @@ impl EngineReport {
             occupied,
             cells_used,
             cells,
+            offloaded_bytes,
             ..
         } = engine.status();
         Self {
@@ -261,6 +264,7 @@ impl EngineReport {
             waiting: occupied.saturating_sub(running),
             kv_cells_used: cells_used,
             kv_cells: cells,
+            offloaded_bytes,
             context: engine.context(),
             load_ms: u64::try_from(model.load_time.as_millis()).unwrap_or(u64::MAX),
         }

@@ -27,28 +27,33 @@ impl fmt::Debug for AtScrape {
 }
 
 /// One number of every loaded model.
-type PerModel = (&'static str, &'static str, fn(&EngineReport) -> usize);
+type PerModel = (&'static str, &'static str, fn(&EngineReport) -> u64);
 
-const PER_MODEL: [PerModel; 5] = [
+const PER_MODEL: [PerModel; 6] = [
     (
         "model_up",
         "Whether the model's engine takes requests",
-        |engine| usize::from(engine.alive),
+        |engine| u64::from(engine.alive),
     ),
     ("requests_running", "Requests being computed", |engine| {
-        engine.running
+        engine.running as u64
     }),
     (
         "requests_waiting",
         "Requests waiting for their turn",
-        |engine| engine.waiting,
+        |engine| engine.waiting as u64,
     ),
     ("kv_cells_used", "Cells of the KV cache in use", |engine| {
-        engine.kv_cells_used
+        engine.kv_cells_used as u64
     }),
     ("kv_cells", "Cells of the KV cache in all", |engine| {
-        engine.kv_cells
+        engine.kv_cells as u64
     }),
+    (
+        "prefix_memory_bytes",
+        "Memory of prefixes of ended requests outside the KV cache",
+        |engine| engine.offloaded_bytes,
+    ),
 ];
 
 impl Collector for AtScrape {

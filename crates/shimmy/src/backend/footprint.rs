@@ -15,7 +15,8 @@ use crate::size;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Footprint {
     pub(crate) weights: u64,
-    /// Keys and values of every token that may be kept, and recurrent states.
+    /// Keys and values of every token that may be kept, recurrent states, and what is kept of ended
+    /// requests.
     pub(crate) cache: u64,
     /// Intermediate results and logits.
     pub(crate) buffers: u64,
@@ -137,7 +138,8 @@ impl Dimensions {
         Footprint {
             weights: self.weights,
             cache: product([cells, self.bytes_per_cell])
-                .saturating_add(product([sequences, self.bytes_per_sequence])),
+                .saturating_add(product([sequences, self.bytes_per_sequence]))
+                .saturating_add(cache.offload_bytes),
             buffers: buffers.into_iter().fold(0, u64::saturating_add),
             adapters,
             gpu: 0,

@@ -52,6 +52,7 @@ fn open_session(
     let engine = EngineConfig {
         parallel: Some(options.parallel as usize),
         parked_cells: Some(cache.parked_cells as usize),
+        offload_bytes: cache.offload_bytes,
         context: Some(cache.context as usize),
         store: store(file, options, &model),
         ..options.engine.clone()

@@ -69,9 +69,9 @@ const PARKED_SEQUENCES: u32 = 40;
 /// memory than a laptop has.
 pub(crate) const DEFAULT_CONTEXT: u32 = 16_384;
 
-/// Cells of a cache at most, beyond what one request may need: attention passes over those of
-/// others quickly, but not for nothing.
-const MOST_CELLS: u32 = 65_536;
+/// Cells that prefixes of ended requests keep at most, beyond those that one request may need:
+/// attention passes over every cell in use, so what was not used lately is kept outside the cache.
+const PARKED_CELLS: u32 = 1024;
 
 /// Sequences that an engine can tell apart.
 const MOST_SEQUENCES: u32 = 256;
@@ -86,6 +86,8 @@ struct CachePlan {
     context: u32,
     /// Cells that prefixes of ended requests may take.
     parked_cells: u32,
+    /// Bytes that others of them may take outside the cache.
+    offload_bytes: u64,
     /// Cells in all.
     cells: u32,
     /// Sequences in all.
@@ -110,7 +112,11 @@ impl OpenOptions {
         let context = self.context(trained);
         let parked_cells = match bytes_per_cell {
             0 => 0,
-            bytes => u32::try_from(self.cache.bytes / bytes).unwrap_or(u32::MAX),
+            bytes => (self.cache.bytes / bytes).min(PARKED_CELLS.into()) as u32,
+        };
+        let offload_bytes = match parked_cells {
+            0 => 0,
+            cells => self.cache.bytes - u64::from(cells) * bytes_per_cell,
         };
         let parked_sequences = match can_cut {
             _ if parked_cells == 0 => 0,
@@ -121,9 +127,8 @@ impl OpenOptions {
         CachePlan {
             context,
             parked_cells,
-            cells: context
-                .saturating_add(parked_cells)
-                .min(MOST_CELLS.max(context)),
+            offload_bytes,
+            cells: context.saturating_add(parked_cells),
             sequences: (self.parallel + parked_sequences).min(MOST_SEQUENCES),
             batch: BATCH,
         }
