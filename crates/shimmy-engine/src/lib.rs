@@ -11,6 +11,7 @@ mod draft;
 mod embed;
 mod error;
 mod handle;
+pub mod lark;
 mod logprobs;
 mod offload;
 mod params;

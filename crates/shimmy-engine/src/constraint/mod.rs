@@ -65,9 +65,13 @@ impl Compiler {
     }
 }
 
-/// The language of a schema, with at most one space after a comma or a colon: where any white
-/// space may stand, small models write it without end.
-fn json(mut schema: serde_json::Value) -> TopLevelGrammar {
+fn json(schema: serde_json::Value) -> TopLevelGrammar {
+    TopLevelGrammar::from_json_schema(compact(schema))
+}
+
+/// A schema whose JSON has at most one space after a comma or a colon: where any white space may
+/// stand, small models write it without end.
+pub(crate) fn compact(mut schema: serde_json::Value) -> serde_json::Value {
     if let Some(object) = schema.as_object_mut() {
         let layout = serde_json::json!({
             "whitespace_flexible": false,
@@ -76,7 +80,7 @@ fn json(mut schema: serde_json::Value) -> TopLevelGrammar {
         });
         object.insert("x-guidance".to_owned(), layout);
     }
-    TopLevelGrammar::from_json_schema(schema)
+    schema
 }
 
 /// llguidance's errors go on with the grammar and the parser's state.
