@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::constraint::Follower;
+use crate::constraint::{self, Follower};
 use crate::embed::{EmbedError, Pooling};
 use crate::error::{AdapterError, GenerateError, SubmitError};
 use crate::params::{Event, Finish, PreparedRequest, SamplingPatch};
@@ -140,7 +140,8 @@ where
 {
     let (commands, incoming) = inbox::channel();
     let (ready, readiness) = inbox::sync_channel(1);
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn({
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let thread = thread.stack_size(constraint::STACK).spawn({
         let config = config.clone();
         move || {
             let mut runner = match build() {

@@ -62,7 +62,13 @@ pub enum Constraint {
     JsonObject,
     /// JSON that fits this schema.
     JsonSchema(serde_json::Value),
-    /// A grammar in llguidance's Lark.
+    /// Text that matches this regular expression from its first to its last character. The syntax
+    /// is that of Rust's `regex`, without look-around and anchors' use in the middle.
+    Regex(String),
+    /// Text that fits a grammar: llama.cpp's GBNF if its first rule is defined by `::=`, and
+    /// llguidance's Lark otherwise.
+    ///
+    /// GBNF is read in words as Lark is; see `constraint::gbnf` for what that means.
     Grammar(String),
 }
 
@@ -93,7 +99,8 @@ pub struct SamplingParams {
     pub frequency_penalty: f32,
     /// Added to single tokens' logits; −∞ forbids.
     pub logit_bias: Vec<(Token, f32)>,
-    /// The same seed gives the same text; none draws one.
+    /// The same seed gives the same text; none draws one. Where a constraint leaves no choice,
+    /// nothing is drawn.
     pub seed: Option<u64>,
 }
 

@@ -19,6 +19,9 @@ use crate::sampler::Sampler;
 use crate::shared::Place;
 use crate::text::TextAssembler;
 
+/// Forced tokens of one request in one step, at most: others wait for them.
+const FORCED: usize = 64;
+
 /// A request in the engine, all but its tokens, which the scheduler has.
 pub(crate) struct Request {
     events: Sender<Event>,
@@ -102,6 +105,11 @@ impl Request {
         }
     }
 
+    /// Whether its answer has begun.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.first_token.is_some()
+    }
+
     /// Whether its time is over before its first token.
     pub(crate) fn is_late(&self, now: Instant) -> bool {
         self.first_token.is_none() && self.deadline.is_some_and(|deadline| now >= deadline)
@@ -119,9 +127,12 @@ impl Request {
         let left = self.max_tokens - self.usage.completion_tokens;
         let most = costs.draft_tokens(rows, lookup.hit());
         // The token after the draft is sampled too.
-        let draft = lookup
+        let mut draft = lookup
             .propose(most.min(left.saturating_sub(1) as usize))
             .to_vec();
+        if let Some(constraint) = &mut self.constraint {
+            draft.truncate(constraint.allowed(&draft));
+        }
         if draft.is_empty() {
             lookup.recover();
         }
@@ -188,26 +199,53 @@ impl Request {
         }));
     }
 
-    /// Samples one token and says what becomes of the request.
+    /// Samples one token, takes those that must follow it, and says what becomes of the request.
+    ///
+    /// Where a constraint leaves one token only, that is taken without a draw, whether it comes
+    /// from logits or is forced: so it makes no difference to an answer's text which of the two
+    /// it is. Requests that ask for probabilities have every token come from logits.
     pub(crate) fn advance(&mut self, logits: &mut [f32], tokenizer: &dyn Tokenizer) -> Next {
         if let Some(logprobs) = &mut self.logprobs {
             logprobs.see(logits);
         }
-        if let Some(constraint) = &mut self.constraint
-            && let Err(reason) = constraint.mask(logits)
-        {
-            return Next::Fail(GenerateError::Constraint(reason));
-        }
-        let Some(token) = self.sampler.sample(logits) else {
+        let mask = self.constraint.as_mut().map(|c| c.mask(logits));
+        let token = match mask.transpose() {
+            Err(reason) => return Next::Fail(GenerateError::Constraint(reason)),
+            Ok(Some(Some(only))) => {
+                self.sampler.remember(only);
+                Some(only)
+            }
+            Ok(_) => self.sampler.sample(logits),
+        };
+        let Some(token) = token else {
             let reason = "the model gave no token a finite probability";
             return Next::Fail(GenerateError::Backend(reason.to_owned()));
         };
         self.first_token.get_or_insert_with(Instant::now);
+        if let Some(end) = self.take(token, tokenizer) {
+            return end;
+        }
+        let mut tokens = vec![token];
+        if self.logprobs.is_none() {
+            let forced = self.constraint.as_mut().map(Follower::forced);
+            for token in forced.unwrap_or_default().into_iter().take(FORCED) {
+                self.sampler.remember(token);
+                if let Some(end) = self.take(token, tokenizer) {
+                    return end;
+                }
+                tokens.push(token);
+            }
+        }
+        Next::Continue(tokens)
+    }
+
+    /// Takes the next token of the answer; says so if it is the last.
+    fn take(&mut self, token: Token, tokenizer: &dyn Tokenizer) -> Option<Next> {
         self.usage.completion_tokens += 1;
         self.unreported += 1;
         let is_end = tokenizer.is_end_of_generation(token);
         if is_end && (!self.ignore_eos || self.constraint.is_some()) {
-            return Next::Finish(FinishReason::Stop, None);
+            return Some(Next::Finish(FinishReason::Stop, None));
         }
 
         if let Some(logprobs) = &mut self.logprobs {
@@ -221,29 +259,30 @@ impl Request {
         let piece = self.text.push(&bytes);
         self.emit_text(piece.text);
         if piece.stop.is_some() {
-            return Next::Finish(FinishReason::Stop, piece.stop);
+            return Some(Next::Finish(FinishReason::Stop, piece.stop));
         }
         if let Some(constraint) = &mut self.constraint {
             if let Err(reason) = constraint.accept(token) {
-                return Next::Fail(GenerateError::Constraint(reason));
+                return Some(Next::Fail(GenerateError::Constraint(reason)));
             }
             if constraint.is_complete() {
-                return Next::Finish(FinishReason::Stop, None);
+                return Some(Next::Finish(FinishReason::Stop, None));
             }
         }
         let is_late = self
             .deadline
             .is_some_and(|deadline| Instant::now() >= deadline);
         if self.usage.completion_tokens >= self.max_tokens || is_late {
-            return Next::Finish(FinishReason::Length, None);
+            return Some(Next::Finish(FinishReason::Length, None));
         }
-        Next::Continue(token)
+        None
     }
 }
 
-/// What became of a request with its newest token.
+/// What became of a request with its newest tokens.
 pub(crate) enum Next {
-    Continue(Token),
+    /// With the token that was sampled and those that had to follow it.
+    Continue(Vec<Token>),
     Finish(FinishReason, Option<String>),
     Fail(GenerateError),
 }

@@ -269,6 +269,7 @@ impl Engine<'_> {
             .and_then(|()| self.runner.decode(&plan.batch));
         match outcome {
             Ok(()) => {
+                self.shared.steps.fetch_add(1, Ordering::Relaxed);
                 self.scheduler.observe(plan.batch.len(), begun.elapsed());
                 self.scheduler.apply(&plan);
                 self.sample(&plan);
@@ -476,44 +477,47 @@ impl Engine<'_> {
 
     fn sample(&mut self, plan: &Plan) {
         for part in &plan.parts {
+            self.count_prefilled(part);
             if let Some(row) = part.output {
                 self.sample_part(part, row);
-            } else {
-                let prefilled = part.rows as u64;
-                self.shared
-                    .prefilled
-                    .fetch_add(prefilled, Ordering::Relaxed);
             }
         }
     }
 
+    fn count_prefilled(&self, part: &Part) {
+        let request = self.requests.get(&part.request);
+        if request.is_some_and(|request| !request.is_answering()) {
+            let rows = (part.rows - part.drafted) as u64;
+            self.shared.prefilled.fetch_add(rows, Ordering::Relaxed);
+        }
+    }
+
     /// Samples after the last known token, and after each token of the draft as long as the draft
-    /// comes true.
+    /// comes true. Tokens that a constraint forces may make it come true as well.
     fn sample_part(&mut self, part: &Part, first: usize) {
         let id = part.request;
-        let known = part.rows - part.drafted;
-        if known > 1 {
-            self.shared
-                .prefilled
-                .fetch_add(known as u64, Ordering::Relaxed);
-        }
         let draft = self.scheduler.drafted(id).to_vec();
         let mut came_true = 0;
-        for row in 0..=part.drafted {
+        loop {
             let Some(request) = self.requests.get_mut(&id) else {
                 return;
             };
-            let next = match self.runner.logits(first + row) {
+            let next = match self.runner.logits(first + came_true) {
                 Some(logits) => request.advance(logits, self.tokenizer),
                 None => Next::Fail(GenerateError::Backend("no logits came back".to_owned())),
             };
             match next {
-                Next::Continue(token) => {
-                    self.scheduler.push(id, token);
-                    if draft.get(row) != Some(&token) {
+                Next::Continue(tokens) => {
+                    let forced = tokens.len() as u64 - 1;
+                    self.shared.forced.fetch_add(forced, Ordering::Relaxed);
+                    self.scheduler.push(id, &tokens);
+                    let drafted = tokens.iter().zip(&draft[came_true..]);
+                    let same = drafted.take_while(|(token, drafted)| token == drafted);
+                    let same = same.count();
+                    came_true += same;
+                    if same < tokens.len() {
                         break;
                     }
-                    came_true += 1;
                 }
                 Next::Finish(reason, stop) => {
                     return self.end(id, |request| request.finish(reason, stop));
@@ -522,7 +526,7 @@ impl Engine<'_> {
             }
         }
         if part.drafted > 0 {
-            self.scheduler.settle(id);
+            self.scheduler.settle(id, came_true);
             let Shared {
                 drafted,
                 came_true: all_true,

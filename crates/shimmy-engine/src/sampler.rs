@@ -69,7 +69,10 @@ impl Sampler {
         Some(token)
     }
 
-    fn remember(&mut self, token: Token) {
+    /// Remembers a token for the penalties: one that it chose, or one about which there was no
+    /// choice. The latter takes no random number, so it does not matter to the following ones
+    /// whether it came from logits.
+    pub(crate) fn remember(&mut self, token: Token) {
         if self.params.repeat_last_n == 0 {
             return;
         }

@@ -1,7 +1,7 @@
 //! Who computes what in the next step. Pure: no backend, no clock, no channel.
 //!
 //! Sequences join and leave at every step. Running answers come first, one row each (and more
-//! where a draft is to be checked); prompts fill what is left, in chunks as long as nobody has to
+//! where a draft is to be checked or a constraint has forced tokens); prompts fill what is left, in chunks as long as nobody has to
 //! wait too long for them. A request starts from the longest prefix that any other holds; one that
 //! shares a prefix with a prompt still being computed waits for it instead of computing it again.
 //! When the KV cache runs out, parked prefixes go first, and then the youngest sequence gives its
@@ -40,6 +40,8 @@ struct Sequence {
     request: RequestId,
     /// Prompt and answer so far.
     tokens: Vec<Token>,
+    /// How many of them are the prompt.
+    prompt: usize,
     /// How many of them the KV cache holds.
     computed: usize,
     /// Tokens that may come next; checked together with the last known one.
@@ -54,8 +56,15 @@ impl Sequence {
         self.tokens.len() - self.computed
     }
 
+    /// Whether one row is all there is to compute before the next token.
     fn is_decoding(&self) -> bool {
         self.pending() == 1
+    }
+
+    /// Whether its answer goes on with every step: it is decoding, or a constraint has forced some
+    /// tokens that are computed together.
+    fn is_answering(&self) -> bool {
+        self.is_decoding() || self.computed >= self.prompt
     }
 }
 
@@ -144,6 +153,7 @@ impl Scheduler {
     pub(crate) fn add(&mut self, id: RequestId, prompt: Vec<Token>, key: Key) {
         let sequence = Sequence {
             request: id,
+            prompt: prompt.len(),
             tokens: prompt,
             computed: 0,
             draft: Vec::new(),
@@ -347,21 +357,22 @@ impl Scheduler {
         }
     }
 
-    /// Appends a sampled token, which the next step computes unless it was in the draft.
-    pub(crate) fn push(&mut self, id: RequestId, token: Token) {
+    /// Appends a sampled token and those that were forced after it, which the next step computes
+    /// unless they were in the draft.
+    pub(crate) fn push(&mut self, id: RequestId, tokens: &[Token]) {
         if let Some(sequence) = self.find(id) {
-            sequence.tokens.push(token);
+            sequence.tokens.extend_from_slice(tokens);
         }
     }
 
-    /// Forgets what was computed for a draft beyond the tokens that came true, all but the last
-    /// of which are in the cache.
-    pub(crate) fn settle(&mut self, id: RequestId) {
+    /// Forgets what was computed for a draft beyond its tokens that came true.
+    pub(crate) fn settle(&mut self, id: RequestId, came_true: usize) {
         let Some(at) = self.position(id) else { return };
         let Running { slot, sequence } = &mut self.running[at];
+        let untrue = sequence.draft.len() - came_true;
         sequence.draft.clear();
-        let true_length = sequence.tokens.len() - 1;
-        if sequence.computed > true_length {
+        let true_length = sequence.computed - untrue;
+        if untrue > 0 {
             sequence.computed = true_length;
             self.prefixes.cut(*slot, true_length);
         }
@@ -469,7 +480,7 @@ impl Scheduler {
     fn is_led(&self, next: &Sequence, now: usize) -> bool {
         self.running.iter().any(|running| {
             let leader = &running.sequence;
-            if leader.key != next.key || leader.is_decoding() {
+            if leader.key != next.key || leader.is_answering() {
                 return false;
             }
             let meeting = meeting(leader, next);
@@ -498,15 +509,16 @@ impl Scheduler {
         let mut prefilling = Vec::new();
         for running in self.running.iter_mut().filter(turn) {
             running.sequence.last_turn = self.step;
-            if !running.sequence.is_decoding() {
+            if !running.sequence.is_answering() {
                 prefilling.push(running);
             } else if decoding < self.limits.batch && cells > 0 {
+                let most = (self.limits.batch - decoding).min(cells);
+                let known = running.sequence.pending().min(most);
                 let draft = &mut running.sequence.draft;
-                let most = (self.limits.batch - decoding - 1).min(cells - 1);
-                draft.truncate(most.min(drafts));
+                draft.truncate((most - known).min(drafts));
                 drafts -= draft.len();
-                let rows = 1 + draft.len();
-                append(running, 1, &mut plan.batch, &mut plan.parts);
+                let rows = known + draft.len();
+                append(running, known, &mut plan.batch, &mut plan.parts);
                 decoding += rows;
                 cells -= rows;
             }

@@ -29,6 +29,10 @@ pub(crate) struct Shared {
     /// Tokens of prompts that did not have to be computed, and of those that had to.
     pub(crate) reused: AtomicU64,
     pub(crate) prefilled: AtomicU64,
+    /// Tokens of answers that a constraint forced, so that they took no step of their own.
+    pub(crate) forced: AtomicU64,
+    /// Steps computed.
+    pub(crate) steps: AtomicU64,
     /// Tokens of drafts, and those of them that came true.
     pub(crate) drafted: AtomicU64,
     pub(crate) came_true: AtomicU64,
@@ -61,6 +65,10 @@ pub struct EngineStatus {
     pub tokens_reused: u64,
     /// Tokens of prompts that were computed.
     pub tokens_prefilled: u64,
+    /// Tokens of answers that a constraint forced, so that they took no step of their own.
+    pub tokens_forced: u64,
+    /// Steps computed.
+    pub steps: u64,
     /// Tokens drafted by looking them up.
     pub tokens_drafted: u64,
     /// Those of them that came true.
@@ -91,6 +99,8 @@ impl Shared {
             cells,
             tokens_reused: self.reused.load(Ordering::Relaxed),
             tokens_prefilled: self.prefilled.load(Ordering::Relaxed),
+            tokens_forced: self.forced.load(Ordering::Relaxed),
+            steps: self.steps.load(Ordering::Relaxed),
             tokens_drafted: self.drafted.load(Ordering::Relaxed),
             drafts_accepted: self.came_true.load(Ordering::Relaxed),
             offloaded_bytes: self.offloaded.load(Ordering::Relaxed),

@@ -302,7 +302,8 @@ impl LoraField {
     }
 }
 
-/// The constraint of a `format` field (`"json"` or a schema) and a `grammar` field.
+/// The constraint of a `format` field (`"json"` or a schema) and a `grammar` field (GBNF or Lark;
+/// [`Constraint::Grammar`] says how they are told apart).
 pub(crate) fn constraint(
     format: Option<&Value>,
     grammar: Option<&String>,

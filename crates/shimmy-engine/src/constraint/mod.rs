@@ -1,30 +1,49 @@
-//! Answers of a prescribed shape: JSON, a JSON schema, a grammar.
+//! Answers of a prescribed shape: JSON, a JSON schema, a regular expression, a grammar.
 //!
-//! The language is compiled on the caller's thread; the engine only asks, token by token, what
-//! may come next. `llguidance` does both.
+//! The language is checked and compiled on the caller's thread, and kept for the next request that
+//! asks for it; the engine only asks, token by token, what may come next. `llguidance` does both.
+//! It recurses over what it is given, so what it is given is bounded first, and it runs on stacks
+//! of a known size.
 
-use std::sync::{Arc, OnceLock};
+mod cache;
+mod gbnf;
+mod grammar;
+mod pattern;
+mod schema;
+mod vocabulary;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::{Matcher, ParserFactory};
-use toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 
+use self::cache::{Cache, Key};
 use crate::error::InvalidParameter;
 use crate::params::Constraint;
-use crate::runner::{Specials, Token, Tokenizer};
+use crate::runner::{Token, Tokenizer};
+
+/// The stack of threads that compile or follow constraints. Only what is used of it takes memory;
+/// the bounds of what is compiled leave each level of recursion some kilobytes.
+pub(crate) const STACK: usize = 64 << 20;
+
+/// Letters of a compiler's message that are shown.
+const MESSAGE: usize = 200;
 
 /// Compiles constraints for one vocabulary.
 pub(crate) struct Compiler {
     tokenizer: Arc<dyn Tokenizer>,
     /// Built on first use: it takes tens of milliseconds, and most models never need it.
     factory: OnceLock<Result<ParserFactory, String>>,
+    /// Held for a look-up only, never while something is compiled.
+    cache: Mutex<Cache>,
 }
 
 /// Follows one answer.
 pub(crate) struct Follower(Matcher);
 
 impl Clone for Follower {
-    /// A follower of another answer, which shares nothing with this one.
+    /// A follower of another answer, which shares nothing with this one. Takes microseconds at the
+    /// beginning of an answer.
     fn clone(&self) -> Self {
         Self(self.0.deep_clone())
     }
@@ -35,34 +54,88 @@ impl Compiler {
         Self {
             tokenizer,
             factory: OnceLock::new(),
+            cache: Mutex::default(),
         }
     }
 
     /// A follower at the beginning of an answer, or what is wrong with the constraint.
     pub(crate) fn compile(&self, constraint: &Constraint) -> Result<Follower, InvalidParameter> {
-        let (field, grammar) = match constraint {
-            Constraint::JsonObject => ("format", json(serde_json::json!({ "type": "object" }))),
-            Constraint::JsonSchema(schema) => ("format", json(schema.clone())),
-            Constraint::Grammar(text) if text.contains("::=") => {
-                let reason = "is written in GBNF, which is not supported; write it in Lark";
-                return Err(InvalidParameter::new("grammar", reason));
-            }
-            Constraint::Grammar(text) => ("grammar", TopLevelGrammar::from_lark(text.clone())),
+        let field = match constraint {
+            Constraint::JsonObject | Constraint::JsonSchema(_) => "format",
+            Constraint::Regex(_) => "regex",
+            Constraint::Grammar(_) => "grammar",
         };
-        let refused = |reason: String| {
-            InvalidParameter::new(field, format!("cannot be used: {}", first_line(&reason)))
-        };
+        let refused = |reason| InvalidParameter::new(field, reason);
+        // Before the key is made, which recurses over a schema.
+        let grammar = checked(constraint).map_err(refused)?;
+        let key = Key::of(constraint);
+        if let Some(follower) = self.cache().get(&key) {
+            return Ok(follower);
+        }
+        let follower = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            let compiling = thread.spawn_scoped(scope, || self.compile_checked(grammar));
+            let compiled = compiling.map(|thread| thread.join());
+            compiled.unwrap_or_else(|error| Ok(Err(format!("cannot be compiled now: {error}"))))
+        });
+        let follower = follower
+            .unwrap_or_else(|_| Err("cannot be used: the compiler failed".to_owned()))
+            .map_err(refused)?;
+        self.cache().insert(key, follower.clone());
+        Ok(follower)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        // Whoever panicked under the lock left a cache that is at worst less full than it says.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compile_checked(&self, grammar: TopLevelGrammar) -> Result<Follower, String> {
+        let unusable = |reason: &str| format!("cannot be used: {}", shown(reason));
         let factory = self
             .factory
-            .get_or_init(|| build_factory(self.tokenizer.as_ref()))
+            .get_or_init(|| build_factory(&self.tokenizer))
             .as_ref()
-            .map_err(|reason| refused(reason.clone()))?;
-        let matcher = Matcher::new(factory.create_parser(grammar));
-        match matcher.get_error() {
-            Some(reason) => Err(refused(reason)),
-            None => Ok(Follower(matcher)),
+            .map_err(|reason| unusable(reason))?;
+        let mut matcher = Matcher::new(factory.create_parser(grammar));
+        // What cannot even begin is found now, and what the first mask needs is made only once.
+        if matcher.is_error() || matcher.compute_mask().is_err() {
+            let reason = matcher.get_error().unwrap_or_default();
+            return Err(match shown(&reason).as_str() {
+                "NoExtensionBias" => "allows no answer at all".to_owned(),
+                reason => unusable(reason),
+            });
         }
+        Ok(Follower(matcher))
     }
+}
+
+/// What llguidance is to compile, if it is safe to.
+fn checked(constraint: &Constraint) -> Result<TopLevelGrammar, String> {
+    Ok(match constraint {
+        Constraint::JsonObject => json(serde_json::json!({ "type": "object" })),
+        Constraint::JsonSchema(schema) => {
+            schema::check(schema)?;
+            json(schema.clone())
+        }
+        Constraint::Regex(text) => {
+            pattern::check(text)?;
+            if text.is_empty() {
+                return Err("is empty".to_owned());
+            }
+            TopLevelGrammar::from_regex(text)
+        }
+        Constraint::Grammar(text) if text.len() > grammar::BYTES => {
+            return Err(format!("has more than {} bytes", grammar::BYTES));
+        }
+        Constraint::Grammar(text) if gbnf::is_gbnf(text) => {
+            TopLevelGrammar::from_lark(gbnf::to_lark(text)?)
+        }
+        Constraint::Grammar(text) => {
+            grammar::check(text)?;
+            TopLevelGrammar::from_lark(text.clone())
+        }
+    })
 }
 
 fn json(schema: serde_json::Value) -> TopLevelGrammar {
@@ -83,63 +156,57 @@ pub(crate) fn compact(mut schema: serde_json::Value) -> serde_json::Value {
     schema
 }
 
-/// llguidance's errors go on with the grammar and the parser's state.
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// The part of llguidance's message that says what is wrong; the grammar, the parser's state and
+/// a picture of the place stand around it.
+fn shown(message: &str) -> String {
+    let mut lines = message.lines();
+    let first = lines.next().unwrap_or_default();
+    let line = lines.find_map(|line| line.strip_prefix("error: "));
+    line.unwrap_or(first).chars().take(MESSAGE).collect()
 }
 
-fn build_factory(tokenizer: &dyn Tokenizer) -> Result<ParserFactory, String> {
-    let vocabulary = tokenizer.vocabulary() as Token;
-    let ends: Vec<Token> = (0..vocabulary)
-        .filter(|&token| tokenizer.is_end_of_generation(token))
-        .collect();
-    let end = tokenizer
-        .end_of_sequence()
-        .or(ends.first().copied())
-        .ok_or("the model has no end-of-sequence token")?;
-    let words: Vec<Vec<u8>> = (0..vocabulary)
-        .map(|token| {
-            let mut word = Vec::new();
-            if tokenizer.is_control(token) {
-                // Marked, so that no text of the language can be matched by a control token.
-                word.push(TokTrie::SPECIAL_TOKEN_MARKER);
-                tokenizer.append_piece(token, Specials::Parse, &mut word);
-            } else {
-                tokenizer.append_piece(token, Specials::Literal, &mut word);
-            }
-            word
-        })
-        .collect();
-    let mut trie = TokTrie::from(&TokRxInfo::new(vocabulary, end), &words);
-    if !ends.is_empty() {
-        trie = trie.with_eos_tokens(&ends);
-    }
-    let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+fn build_factory(tokenizer: &Arc<dyn Tokenizer>) -> Result<ParserFactory, String> {
+    let environment = vocabulary::environment(tokenizer)?;
     let mut factory = ParserFactory::new_simple(&environment).map_err(|error| error.to_string())?;
     factory.quiet();
+    factory.limits_mut().verbose_errors = false;
     Ok(factory)
 }
 
 impl Follower {
-    /// Forbids, in `logits`, every token that may not come next.
-    pub(crate) fn mask(&mut self, logits: &mut [f32]) -> Result<(), String> {
+    /// Forbids, in `logits`, every token that may not come next; returns the only one that may, if
+    /// there is just one.
+    pub(crate) fn mask(&mut self, logits: &mut [f32]) -> Result<Option<Token>, String> {
         let allowed = self
             .0
             .compute_mask_or_eos()
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| shown(&error.to_string()))?;
         allowed.iter_unset_entries(|token| {
             if let Some(logit) = logits.get_mut(token) {
                 *logit = f32::NEG_INFINITY;
             }
         });
-        Ok(())
+        let only = allowed.first_bit_set().filter(|_| allowed.num_set() == 1);
+        Ok(only.map(|token| token as Token))
     }
 
     /// Takes the token that was chosen.
     pub(crate) fn accept(&mut self, token: Token) -> Result<(), String> {
         self.0
             .consume_token(token)
-            .map_err(|error| error.to_string())
+            .map_err(|error| shown(&error.to_string()))
+    }
+
+    /// The tokens that come next because nothing else can: each of them is the only one that
+    /// [`mask`](Self::mask) would allow in its turn.
+    pub(crate) fn forced(&mut self) -> Vec<Token> {
+        self.0.compute_ff_tokens()
+    }
+
+    /// How many of these tokens may come next, one after the other.
+    pub(crate) fn allowed(&mut self, tokens: &[Token]) -> usize {
+        // One that cannot be followed is told so by the next mask.
+        self.0.validate_tokens(tokens).unwrap_or(0)
     }
 
     /// Whether nothing can follow any more.
@@ -149,58 +216,4 @@ impl Follower {
 }
 
 #[cfg(all(test, feature = "stub"))]
-mod tests {
-    use super::*;
-    use crate::stub::StubTokenizer;
-
-    fn compile(constraint: &Constraint) -> Result<Follower, InvalidParameter> {
-        Compiler::new(Arc::new(StubTokenizer::default())).compile(constraint)
-    }
-
-    /// The greedy answer of a model that always prefers the tokens of `wish`, in order.
-    fn forced(mut follower: Follower, wish: &str) -> String {
-        let mut said = Vec::new();
-        for byte in wish.bytes() {
-            let mut logits = vec![0.0; 259];
-            logits[byte as usize] = 1.0;
-            follower.mask(&mut logits).expect("a mask");
-            let best = logits
-                .iter()
-                .enumerate()
-                .max_by(|a, b| a.1.total_cmp(b.1))
-                .expect("one");
-            let token = best.0 as Token;
-            if token >= 256 {
-                break;
-            }
-            said.push(token as u8);
-            follower.accept(token).expect("an allowed token");
-            if follower.is_complete() {
-                break;
-            }
-        }
-        String::from_utf8_lossy(&said).into_owned()
-    }
-
-    #[test]
-    fn what_fits_passes_and_what_does_not_is_forbidden() {
-        let schema = serde_json::json!({
-            "type": "object",
-            "properties": { "n": { "enum": ["a", "b"] } },
-            "required": ["n"],
-            "additionalProperties": false,
-        });
-        let follower = compile(&Constraint::JsonSchema(schema)).expect("a good schema");
-        assert_eq!(forced(follower, r#"{"n":"b"}"#), r#"{"n":"b"}"#);
-        let follower = compile(&Constraint::JsonObject).expect("any object");
-        assert!(forced(follower, "plain text").starts_with('{'));
-    }
-
-    #[test]
-    fn a_schema_that_makes_no_sense_is_refused_by_name() {
-        let error = compile(&Constraint::JsonSchema(serde_json::json!({ "type": 3 })));
-        assert_eq!(error.err().expect("a refusal").field, "format");
-        let error = compile(&Constraint::Grammar("start: (".to_owned()));
-        assert_eq!(error.err().expect("a refusal").field, "grammar");
-    }
-}
+pub(crate) mod tests;

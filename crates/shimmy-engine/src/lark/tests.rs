@@ -1,37 +1,8 @@
-use std::sync::Arc;
-
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::constraint::{Compiler, Follower};
-use crate::stub::StubTokenizer;
-
-fn compile(constraint: &Constraint) -> Follower {
-    let compiler = Compiler::new(Arc::new(StubTokenizer::default()));
-    let compiled = compiler.compile(constraint);
-    compiled.expect("a grammar that can be used")
-}
-
-/// Whether the answers of a constraint include this text.
-fn accepts(constraint: &Constraint, text: &str) -> bool {
-    let mut follower = compile(constraint);
-    for byte in text.bytes() {
-        let mut logits = vec![0.0; 259];
-        if follower.is_complete() || follower.mask(&mut logits).is_err() {
-            return false;
-        }
-        if logits[usize::from(byte)] != 0.0 {
-            return false;
-        }
-        follower
-            .accept(Token::from(byte))
-            .expect("an allowed token");
-    }
-    let mut logits = vec![0.0; 259];
-    // The stub's end token.
-    follower.is_complete() || follower.mask(&mut logits).is_ok() && logits[258] == 0.0
-}
+use crate::constraint::tests::{accepts, compile};
 
 fn only(expression: Expression) -> Constraint {
     Grammar::default().finish(expression)
@@ -82,7 +53,10 @@ fn text_without_a_marker_ends_where_the_marker_would() {
     let call = Expression::sequence([begun, Expression::literal("{}</call>")]);
     let rest = grammar.text_without(["<call>"]);
     let mixed = grammar.finish(Expression::sequence([call.repeated(0, None), rest]));
-    assert!(accepts(&mixed, "Let me see. <call>{}</call> And <call>{}</call> So."));
+    assert!(accepts(
+        &mixed,
+        "Let me see. <call>{}</call> And <call>{}</call> So."
+    ));
     assert!(accepts(&mixed, "<call>{}</call>") && accepts(&mixed, "Nothing to call <."));
     assert!(!accepts(&mixed, "so: <call>"));
 }
@@ -110,7 +84,7 @@ fn a_token_can_be_one_without_text() {
         Expression::token(257),
         Expression::literal("user"),
     ]));
-    let mut follower = compile(&marker);
+    let mut follower = compile(&marker).expect("good");
     let mut logits = vec![0.0; 259];
     follower.mask(&mut logits).expect("a mask");
     let allowed = (0..259).filter(|&token| logits[token] == 0.0);

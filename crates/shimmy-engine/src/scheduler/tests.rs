@@ -46,6 +46,8 @@ struct World {
     forks: usize,
     /// Drafts every answer's next tokens, some of them wrong.
     drafts: bool,
+    /// Forces tokens after sampled ones.
+    forces: bool,
 }
 
 impl World {
@@ -62,6 +64,7 @@ impl World {
             failing_forks: None,
             forks: 0,
             drafts: false,
+            forces: false,
         }
     }
 
@@ -182,18 +185,36 @@ impl World {
     fn take(&mut self, part: &Part, first: usize, outputs: &HashMap<usize, Token>) {
         let draft = self.scheduler.drafted(part.request).to_vec();
         let (said, answer) = self.said.get_mut(&part.request).expect("known");
-        for row in 0..=part.drafted {
-            let token = outputs[&(first + row)];
-            said.push(token);
-            if said.len() == *answer {
+        let mut came_true = 0;
+        loop {
+            let mut tokens = vec![outputs[&(first + came_true)]];
+            let mut held = self.scheduler.tokens(part.request).to_vec();
+            held.push(tokens[0]);
+            // A constraint that forces what the model would have said, so that nobody can tell.
+            let forced = if self.forces {
+                tokens[0] as usize % 4
+            } else {
+                0
+            };
+            for _ in 0..forced {
+                let token = Self::next(held.iter().copied());
+                held.push(token);
+                tokens.push(token);
+            }
+            said.extend(&tokens);
+            if said.len() >= *answer {
+                said.truncate(*answer);
                 return self.scheduler.remove(part.request);
             }
-            self.scheduler.push(part.request, token);
-            if draft.get(row) != Some(&token) {
+            self.scheduler.push(part.request, &tokens);
+            let drafted = tokens.iter().zip(&draft[came_true..]);
+            let same = drafted.take_while(|(a, b)| a == b).count();
+            came_true += same;
+            if same < tokens.len() {
                 break;
             }
         }
-        self.scheduler.settle(part.request);
+        self.scheduler.settle(part.request, came_true);
     }
 
     fn run(&mut self) {
@@ -277,7 +298,7 @@ proptest! {
         batch in 4_usize..20,
         can_truncate in any::<bool>(),
         failing_forks in prop::option::of(1_usize..4),
-        drafts in any::<bool>(),
+        (drafts, forces) in any::<(bool, bool)>(),
         parked_cells in 0_usize..100,
         offloads in any::<bool>(),
     ) {
@@ -286,6 +307,7 @@ proptest! {
         let mut world = World::new(limits, policy);
         world.failing_forks = failing_forks;
         world.drafts = drafts;
+        world.forces = forces;
         let mut patience: Vec<(RequestId, usize)> = Vec::new();
         for (id, arrival) in (0..).zip(&arrivals) {
             for _ in 0..arrival.pause {
@@ -502,4 +524,32 @@ fn drafts_that_come_true_save_steps() {
     };
     let (plain, drafted) = (run(false), run(true));
     assert!(drafted * 2 < plain, "{drafted} steps against {plain}");
+}
+
+#[test]
+fn forced_tokens_are_computed_together_and_not_behind_a_long_prompt() {
+    let mut scheduler = Scheduler::new(limits(1000, 4, 16), policy(4));
+    scheduler.add(1, numbers(0, 300), Key::default());
+    scheduler.add(2, numbers(500, 4), Key::default());
+    let both = scheduler.plan();
+    scheduler.apply(&both);
+    while scheduler.tokens(2).len() == 4 {
+        let plan = scheduler.plan();
+        scheduler.apply(&plan);
+        if plan
+            .parts
+            .iter()
+            .any(|part| part.request == 2 && part.output.is_some())
+        {
+            scheduler.push(2, &[7, 8, 9]);
+        }
+    }
+    let plan = scheduler.plan();
+    let part = plan.parts.iter().find(|part| part.request == 2);
+    let part = part.expect("an answer has its rows in every step");
+    assert_eq!(part.rows, 3);
+    let rows = plan.batch.rows();
+    let output = part.output.expect("the last of them asks for logits");
+    assert_eq!((rows[output].token, rows[output].position), (9, 6));
+    assert!(rows[output - 2..output].iter().all(|row| !row.output));
 }

@@ -220,7 +220,7 @@ fn parameters_out_of_bounds_are_refused_by_name() {
 #[test]
 fn a_constraint_that_cannot_be_honoured_is_refused_before_anything_runs() {
     let session = saying(Reply::Echo);
-    let gbnf = Constraint::Grammar("root ::= \"a\"".to_owned());
+    let gbnf = Constraint::Grammar("root ::= missing".to_owned());
     let request = GenerateRequest {
         constraint: Some(gbnf),
         ..ask("x")

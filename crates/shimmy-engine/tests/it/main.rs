@@ -2,6 +2,7 @@
 
 mod adapters;
 mod cancel;
+mod constrained;
 mod faults;
 mod limits;
 mod prefix;

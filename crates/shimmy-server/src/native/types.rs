@@ -45,7 +45,8 @@ struct GenerateFields {
     lora: Option<Vec<LoraField>>,
     /// `"json"`, or a JSON schema that the answer must fit.
     format: Option<Value>,
-    /// A grammar in Lark that the answer must fit.
+    /// A grammar that the answer must fit: llama.cpp's GBNF if its first rule is defined by `::=`,
+    /// Lark otherwise.
     grammar: Option<String>,
     /// Milliseconds that the answer may take; it then ends as it stands, as one that is too long.
     #[schema(minimum = 1, maximum = 86_400_000)]

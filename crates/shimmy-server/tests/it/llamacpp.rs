@@ -158,7 +158,9 @@ async fn what_cannot_be_honoured_is_refused_and_habits_are_named() {
     for (field, value) in [
         ("post_sampling_probs", json!(true)),
         ("mirostat", json!(2)),
-        ("grammar", json!("root ::= \"a\"")),
+        ("grammar", json!("root ::= missing")),
+        ("grammar", json!("start: ((((")),
+        ("json_schema", json!({ "$ref": "#" })),
     ] {
         let body = with(prompt("x"), json!({ field: value }));
         let (status, error) = server.post_json(PATH, &body).await;
@@ -177,6 +179,24 @@ async fn what_cannot_be_honoured_is_refused_and_habits_are_named() {
         response.headers()["x-shimmy-ignored"],
         "id_slot, n_keep, samplers, cache_prompt"
     );
+}
+
+#[tokio::test]
+async fn a_grammar_is_gbnf_or_lark() {
+    let server = Setup::saying("no").start().await;
+    for grammar in [
+        "root ::= \"yes\" | \"y\" root2\nroot2 ::= [e]{2}",
+        "start: \"yes\" | \"yee\"",
+    ] {
+        let body = with(prompt("x"), json!({ "grammar": grammar }));
+        let (status, answer) = server.post_json(PATH, &body).await;
+        assert_eq!(status, 200, "{answer}");
+        let text = answer["content"].as_str().unwrap();
+        assert!(["yes", "yee"].contains(&text), "{text}");
+    }
+    let schema = json!({ "json_schema": { "enum": ["no!"] } });
+    let (_, answer) = server.post_json(PATH, &with(prompt("x"), schema)).await;
+    assert_eq!(answer["content"], "\"no!\"");
 }
 
 #[tokio::test]
