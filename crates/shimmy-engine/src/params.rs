@@ -210,6 +210,9 @@ pub struct GenerateRequest {
     pub adapters: Vec<AdapterScale>,
     /// The shape that the answer must have.
     pub constraint: Option<Constraint>,
+    /// Control tokens that have their text in the answer all the same: the marks of a notation
+    /// that the reader of the answer takes apart.
+    pub shown: Vec<Token>,
     /// Whether to report the probability of each token, and of how many others beside it.
     pub logprobs: Option<u32>,
     /// Tokens that prompt and answer may have together; none, or more than the engine's own limit,
@@ -239,6 +242,8 @@ pub struct PreparedRequest {
     pub adapters: Vec<AdapterScale>,
     /// The shape that the answer must have.
     pub constraint: Option<Constraint>,
+    /// See [`GenerateRequest::shown`].
+    pub shown: Vec<Token>,
     /// See [`GenerateRequest::logprobs`]; within [`MAX_LOGPROBS`].
     pub logprobs: Option<u32>,
     /// See [`GenerateRequest::deadline`].

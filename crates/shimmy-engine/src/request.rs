@@ -28,6 +28,8 @@ pub(crate) struct Request {
     sampler: Sampler,
     text: TextAssembler,
     constraint: Option<Follower>,
+    /// Control tokens that have text.
+    shown: Vec<Token>,
     ignore_eos: bool,
     max_tokens: u32,
     usage: Usage,
@@ -65,6 +67,7 @@ impl Request {
             sampler: Sampler::new(request.sampling, &request.prompt),
             text: TextAssembler::new(request.stop),
             constraint,
+            shown: request.shown,
             ignore_eos: request.ignore_eos,
             max_tokens: request.max_tokens,
             usage: Usage {
@@ -254,8 +257,12 @@ impl Request {
         if let Some(lookup) = &mut self.lookup {
             lookup.push(token);
         }
+        let specials = match self.shown.contains(&token) {
+            true => Specials::Parse,
+            false => Specials::Literal,
+        };
         let mut bytes = Vec::new();
-        tokenizer.append_piece(token, Specials::Literal, &mut bytes);
+        tokenizer.append_piece(token, specials, &mut bytes);
         let piece = self.text.push(&bytes);
         self.emit_text(piece.text);
         if piece.stop.is_some() {

@@ -113,6 +113,7 @@ impl Session {
             ignore_eos: request.ignore_eos,
             adapters,
             constraint: request.constraint,
+            shown: request.shown,
             logprobs: request.logprobs,
             deadline: request.deadline,
             cache_scope: request.cache_scope,
