@@ -1,12 +1,19 @@
 //! From a request to everything that its answer takes: the prompt, the constraint, the reader.
 
-use serde_json::Value;
-use shimmy_engine::{Constraint, Prompt};
+use std::borrow::Cow;
 
-use crate::answer::AnswerFormat;
+use serde_json::{Map, Value};
+use shimmy_engine::{Constraint, Prompt, PromptPart, Specials, Token, Tokenizer};
+
+use crate::answer::{AnswerFormat, Parts};
 use crate::error::TemplateError;
+use crate::grammar::{Thoughts, Wish};
+use crate::message::Message;
+use crate::notation::{Form, Notation};
 use crate::request::{ChatRequest, Tool, ToolChoice};
+use crate::taught;
 use crate::template::{ChatTemplate, RenderRequest};
+use crate::thinking::{self, ThoughtMarks, Unheard};
 
 /// What an answer takes.
 #[derive(Debug, Clone)]
@@ -15,28 +22,175 @@ pub struct ChatPlan {
     pub prompt: Prompt,
     /// What it may write.
     pub constraint: Option<Constraint>,
+    /// Whether the constraint is there for calls of tools.
+    pub holds_calls: bool,
     /// How its text becomes a message.
     pub format: AnswerFormat,
+    /// Control tokens whose text the format has to see.
+    pub shown: Vec<Token>,
+    /// What was asked about thinking and the model could not be told.
+    pub unheard: Vec<Unheard>,
+}
+
+impl ChatPlan {
+    /// The plan for a prompt that is no conversation: all of the answer is content.
+    pub fn of_prompt(prompt: Prompt, constraint: Option<Constraint>) -> Self {
+        Self {
+            prompt,
+            constraint,
+            holds_calls: false,
+            format: AnswerFormat::plain(),
+            shown: Vec::new(),
+            unheard: Vec::new(),
+        }
+    }
+}
+
+/// What a template tells of how its model writes.
+#[derive(Debug)]
+pub(crate) struct Manner {
+    pub(crate) notation: &'static Notation,
+    pub(crate) thoughts: Option<&'static ThoughtMarks>,
+    /// Whether the template writes tools into the prompt; else they are told as a text.
+    pub(crate) knows_tools: bool,
+    /// Special tokens that are, or are in, marks of calls.
+    pub(crate) call_tokens: Vec<String>,
+    /// The same of thoughts.
+    pub(crate) thought_tokens: Vec<String>,
+}
+
+impl Manner {
+    /// What `source` tells, in a vocabulary with these special tokens.
+    pub(crate) fn of(source: &str, knows_tools: bool, specials: &[String]) -> Self {
+        let notation = match knows_tools {
+            true => Notation::of(source),
+            false => taught::notation(source),
+        };
+        let thoughts = ThoughtMarks::of(source);
+        let within = |texts: &[&str]| {
+            let specials = specials.iter().filter(|special| !special.is_empty());
+            let specials = specials.filter(|s| texts.iter().any(|text| text.contains(s.as_str())));
+            specials.cloned().collect()
+        };
+        Self {
+            notation,
+            thoughts,
+            knows_tools,
+            call_tokens: within(&notation.texts()),
+            thought_tokens: thoughts
+                .map(|marks| within(&marks.texts().collect::<Vec<_>>()))
+                .unwrap_or_default(),
+        }
+    }
 }
 
 impl ChatTemplate {
-    /// Plans an answer.
-    pub fn plan(&self, request: &ChatRequest<'_>) -> Result<ChatPlan, TemplateError> {
-        let tools: Vec<Value> = match request.tool_choice {
-            ToolChoice::None => Vec::new(),
-            _ => request.tools.iter().map(Tool::definition).collect(),
+    /// Plans an answer by a model with this tokenizer.
+    pub fn plan(
+        &self,
+        request: &ChatRequest<'_>,
+        tokenizer: &dyn Tokenizer,
+    ) -> Result<ChatPlan, TemplateError> {
+        let manner = self.manner();
+        let tools = match request.tool_choice {
+            ToolChoice::None => &[][..],
+            _ => request.tools,
         };
-        let tools = (!tools.is_empty()).then_some(Value::Array(tools));
-        let prompt = self.render(&RenderRequest {
-            messages: request.messages,
-            add_generation_prompt: true,
-            tools: tools.as_ref(),
-            kwargs: request.kwargs,
-        })?;
+        let mut kwargs = request.kwargs.clone();
+        let thinks = manner.thoughts.is_some();
+        let unheard = thinking::tell(request.thinking, self.variables(), thinks, &mut kwargs);
+        let prompt = self.prompt(request.messages, tools, &kwargs)?;
+
+        let end = match prompt.parts.last() {
+            Some(PromptPart::Marked(text)) => text.as_str(),
+            _ => "",
+        };
+        let thoughts = match manner.thoughts {
+            Some(marks) if marks.are_open_after(end) => Thoughts::Open(marks),
+            Some(marks) if marks.are_over_after(end) => Thoughts::None,
+            // Thoughts may be endless, so what must have a shape has none that nobody asked for.
+            Some(marks) if request.thinking.enabled == Some(true) => Thoughts::Possible(marks),
+            _ => Thoughts::None,
+        };
+        let tokens = self.tokens(!tools.is_empty(), tokenizer);
+        let only_one_call =
+            !request.parallel_calls || matches!(request.tool_choice, ToolChoice::Named(_));
+        let wish = Wish {
+            notation: manner.notation,
+            tools,
+            choice: request.tool_choice,
+            only_one_call,
+            shape: request.shape,
+            thoughts,
+            tokens: &tokens,
+        };
+        let hold = wish.hold();
+        let holds_calls = hold.as_ref().is_some_and(|hold| hold.covers_calls);
+        let format = AnswerFormat::new(Parts {
+            notation: manner.notation,
+            tools,
+            only_one_call,
+            is_forced: holds_calls,
+            thoughts: manner.thoughts,
+            are_thoughts_open: matches!(thoughts, Thoughts::Open(_)),
+            certain: self.certain(),
+        });
         Ok(ChatPlan {
             prompt,
-            constraint: request.shape.cloned(),
-            format: AnswerFormat::plain(),
+            constraint: hold.map(|hold| hold.constraint),
+            holds_calls,
+            format,
+            shown: tokens.into_iter().map(|(_, token)| token).collect(),
+            unheard,
         })
+    }
+
+    fn prompt(
+        &self,
+        messages: &[Message],
+        tools: &[Tool],
+        kwargs: &Map<String, Value>,
+    ) -> Result<Prompt, TemplateError> {
+        let (messages, definitions) = match self.manner().knows_tools {
+            true => {
+                let definitions = tools.iter().map(Tool::definition).collect();
+                let definitions = (!tools.is_empty()).then_some(Value::Array(definitions));
+                (Cow::Borrowed(messages), definitions)
+            }
+            false => (taught::messages(messages, tools), None),
+        };
+        self.render(&RenderRequest {
+            messages: &messages,
+            add_generation_prompt: true,
+            tools: definitions.as_ref(),
+            kwargs,
+        })
+    }
+
+    /// The control tokens that the reader of an answer has to see.
+    fn tokens(&self, has_tools: bool, tokenizer: &dyn Tokenizer) -> Vec<(String, Token)> {
+        let manner = self.manner();
+        let has_sections = matches!(manner.notation.form, Form::Sections(_));
+        let calls = manner.call_tokens.iter();
+        let calls = calls.filter(|_| has_tools || has_sections);
+        let names = calls.chain(&manner.thought_tokens);
+        let token = |name: &String| Some((name.clone(), token_of(name, tokenizer)?));
+        names.filter_map(token).collect()
+    }
+
+    /// Marks of calls that are control tokens.
+    fn certain(&self) -> Vec<&'static str> {
+        let manner = self.manner();
+        let mut texts = manner.notation.texts();
+        texts.retain(|text| manner.call_tokens.iter().any(|token| token == text));
+        texts
+    }
+}
+
+/// The one token that a special text is.
+fn token_of(text: &str, tokenizer: &dyn Tokenizer) -> Option<Token> {
+    match tokenizer.tokenize(text, Specials::Parse).ok()?.as_slice() {
+        [token] => Some(*token),
+        _ => None,
     }
 }

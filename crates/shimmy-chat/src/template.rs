@@ -15,7 +15,7 @@ use std::collections::HashSet;
 
 use minijinja::Value as JinjaValue;
 use minijinja::value::Serde;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use shimmy_engine::Prompt;
 
 pub use builtin::Family;
@@ -23,6 +23,7 @@ pub use environment::Clock;
 
 use crate::error::TemplateError;
 use crate::message::Message;
+use crate::plan::Manner;
 use conversation::{Attempt, Conversation, WITNESS};
 use environment::Program;
 use literal::{Depth, Literals, Specials, note_taken};
@@ -89,6 +90,9 @@ pub struct ChatTemplate {
     taken: HashSet<char>,
     /// Whether the template reads `content` as a list of parts and ignores a string.
     wants_parts: bool,
+    /// The variables that the template reads.
+    variables: HashSet<String>,
+    manner: Manner,
 }
 
 impl ChatTemplate {
@@ -116,8 +120,11 @@ impl ChatTemplate {
         };
         let mut taken = HashSet::new();
         note_taken(source, &mut taken);
+        let program = Program::compile(source, clock)?;
         let mut template = Self {
-            program: Program::compile(source, clock)?,
+            variables: program.variables(),
+            manner: Manner::of(source, false, &vocabulary.specials),
+            program,
             source: source.to_owned(),
             origin,
             is_chat_model: origin == Origin::Model || family.is_some(),
@@ -128,6 +135,9 @@ impl ChatTemplate {
             wants_parts: false,
         };
         template.wants_parts = template.ignores_strings();
+        if template.writes_tools() {
+            template.manner = Manner::of(source, true, &vocabulary.specials);
+        }
         Ok(template)
     }
 
@@ -147,6 +157,16 @@ impl ChatTemplate {
     /// that has one.
     pub fn is_chat_model(&self) -> bool {
         self.is_chat_model
+    }
+
+    /// How the model writes, as far as the template tells.
+    pub(crate) fn manner(&self) -> &Manner {
+        &self.manner
+    }
+
+    /// The variables that the template reads.
+    pub(crate) fn variables(&self) -> &HashSet<String> {
+        &self.variables
     }
 
     /// The conversation as the model reads it.
@@ -238,5 +258,20 @@ impl ChatTemplate {
                 .is_ok_and(|text| text.contains(PROBE))
         };
         !writes_probe(false) && writes_probe(true)
+    }
+
+    /// Whether the template tells the model of its tools. One rendering tells.
+    fn writes_tools(&self) -> bool {
+        const PROBE: &str = "probe_of_tools";
+        let tool = json!([{ "type": "function", "function": {
+            "name": PROBE, "description": PROBE,
+            "parameters": {
+                "type": "object", "required": [PROBE],
+                "properties": { PROBE: { "type": "string", "description": PROBE } },
+            },
+        } }]);
+        let conversation = Conversation::of_user("probe").with_tools(tool);
+        self.run(&conversation, Attempt::PLAIN)
+            .is_ok_and(|text| text.contains(PROBE))
     }
 }

@@ -14,11 +14,11 @@ use futures_util::future::select_all;
 use serde_json::{Map, Value};
 use shimmy_chat::{
     AnswerFormat, AnswerParser, ChatPlan, ChatRequest, Delta, Message, TemplateError, Thinking,
-    Tool, ToolChoice,
+    Tool, ToolChoice, Unheard,
 };
 use shimmy_engine::{
-    Constraint, Event, Finish, GenerateRequest, Generation, Prepared, Prompt, PromptPart,
-    SamplingPatch, SubmitError, TokenLogprobs, Usage,
+    Constraint, Event, Finish, FinishReason, GenerateRequest, Generation, Prepared, Prompt,
+    PromptPart, SamplingPatch, SubmitError, TokenLogprobs, Usage,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -92,7 +92,7 @@ impl Chat {
         model: &LoadedModel,
         shape: Option<&Constraint>,
     ) -> Result<ChatPlan, TemplateError> {
-        let mut plan = model.template.plan(&ChatRequest {
+        let request = ChatRequest {
             messages: &self.messages,
             tools: &self.tools,
             tool_choice: &self.tool_choice,
@@ -100,7 +100,8 @@ impl Chat {
             thinking: &self.thinking,
             shape,
             kwargs: &self.kwargs,
-        })?;
+        };
+        let mut plan = model.template.plan(&request, model.session.tokenizer())?;
         let opening = self.opening.clone().map(PromptPart::Literal);
         plan.prompt.parts.extend(opening);
         Ok(plan)
@@ -178,6 +179,8 @@ struct Choice {
     time_limit: Option<TimeLimit>,
     calls: usize,
     reasoning_tokens: u32,
+    /// Tokens of which it is not known yet whether they were thoughts.
+    undecided_tokens: u32,
     /// Of tokens that have not become a delta yet.
     logprobs: Vec<TokenLogprobs>,
 }
@@ -193,6 +196,8 @@ pub(crate) struct Answers {
     pub(crate) load: Duration,
     /// Tokens of the prompt, counted before anything is computed; of the first of several.
     pub(crate) prompt_tokens: usize,
+    /// What was asked about thinking and the model could not be told.
+    pub(crate) unheard: Vec<Unheard>,
     /// `None` once it is complete, and before it is begun.
     choices: Vec<Option<Choice>>,
     /// Those that are not begun, in order.
@@ -277,9 +282,9 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
         move || prepare(&model, input, params, defaults)
     };
     let prepared = blocking::run(is_slow, prepare).await?;
-    let prompt_tokens = prepared
-        .first()
-        .map_or(0, |ready| ready.prepared.request.prompt.len());
+    let first = prepared.first();
+    let prompt_tokens = first.map_or(0, |ready| ready.prepared.request.prompt.len());
+    let unheard = first.map_or_else(Vec::new, |ready| ready.unheard.clone());
     let waiting = Waiting::list(prepared, choices);
     let metrics = state.metrics.of_model(&model.name);
     let mut answers = Answers {
@@ -288,6 +293,7 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
         received,
         load,
         prompt_tokens,
+        unheard,
         choices: std::iter::repeat_with(|| None)
             .take(waiting.len())
             .collect(),
@@ -354,11 +360,7 @@ impl Input {
             }
             Input::Chat(chat) => return Ok(vec![chat.plan(model, shape.as_ref())?]),
         };
-        let plan = |prompt| ChatPlan {
-            prompt,
-            constraint: shape.clone(),
-            format: AnswerFormat::plain(),
-        };
+        let plan = |prompt| ChatPlan::of_prompt(prompt, shape.clone());
         Ok(prompts.into_iter().map(plan).collect())
     }
 }
@@ -367,6 +369,7 @@ impl Input {
 struct Ready {
     prepared: Prepared,
     format: AnswerFormat,
+    unheard: Vec<Unheard>,
     time_limit: Option<Duration>,
 }
 
@@ -385,6 +388,7 @@ fn prepare(
         None => model.default_adapters.clone(),
     };
     let time_limit = params.time_limit;
+    let has_grammar = matches!(params.constraint, Some(Constraint::Grammar(_)));
     let plans = input.plan(model, params.constraint)?;
     let common = GenerateRequest {
         sampling: params.sampling.over(model)?,
@@ -402,11 +406,18 @@ fn prepare(
         let request = GenerateRequest {
             prompt: plan.prompt,
             constraint: plan.constraint,
+            shown: plan.shown,
             ..common.clone()
         };
+        let prepared = model.session.prepare(request).map_err(ApiError::from);
         Ok(Ready {
-            prepared: model.session.prepare(request)?,
+            // A grammar that the request has not brought is there for the sake of its tools.
+            prepared: match plan.holds_calls && !has_grammar {
+                true => prepared.map_err(|error| error.renamed(&[("grammar", "tools")]))?,
+                false => prepared?,
+            },
             format: plan.format,
+            unheard: plan.unheard,
             time_limit,
         })
     };
@@ -429,11 +440,18 @@ impl Choice {
                 {
                     self.generation.stop();
                 }
+                let was_thinking = self.parser.is_thinking();
                 self.parser.push(&text, &mut deltas);
                 self.logprobs.extend(logprobs);
-                // A token belongs to what it completed.
-                if matches!(deltas.last(), Some(Delta::Reasoning(_))) {
-                    self.reasoning_tokens += tokens;
+                self.undecided_tokens += tokens;
+                // The marks around thoughts are part of them.
+                if was_thinking || self.parser.is_thinking() {
+                    self.reasoning_tokens += std::mem::take(&mut self.undecided_tokens);
+                } else if !deltas.is_empty() {
+                    self.undecided_tokens = 0;
+                }
+                if self.parser.is_over() {
+                    self.generation.stop();
                 }
                 None
             }
@@ -577,10 +595,17 @@ impl Answers {
     }
 
     /// Every event of every answer passes here. `waited`: it was not there when it was asked for.
-    fn note(&mut self, index: usize, event: Event, waited: bool) {
+    fn note(&mut self, index: usize, mut event: Event, waited: bool) {
         let Some(choice) = &mut self.choices[index] else {
             return;
         };
+        if let Event::Finished(finish) = &mut event
+            && finish.reason == FinishReason::Cancelled
+            && choice.parser.is_over()
+        {
+            // It was stopped because it was complete.
+            finish.reason = FinishReason::Stop;
+        }
         match &event {
             Event::Text { tokens, .. } => self.watch.text(index, *tokens, waited),
             Event::Finished(finish) => self.watch.finished(index, finish),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::de::IgnoredAny;
+use shimmy_chat::Unheard;
 
 use crate::error::ApiError;
 use crate::limits::JsonBody;
@@ -43,6 +44,17 @@ impl Ignored {
         let bytes: usize = self.0.iter().map(|name| name.len() + 2).sum();
         if bytes + name.len() <= NAMES_BYTES && !self.0.contains(&name) {
             self.0.push(name);
+        }
+    }
+
+    /// Adds what was asked about thinking and the model could not be told, by the names of the
+    /// fields that ask whether to think and how much.
+    pub(crate) fn note_unheard(&mut self, unheard: &[Unheard], (thinking, effort): (&str, &str)) {
+        for what in unheard {
+            self.note(match what {
+                Unheard::Thinking => thinking,
+                Unheard::Effort => effort,
+            });
         }
     }
 

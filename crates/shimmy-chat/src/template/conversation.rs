@@ -66,6 +66,11 @@ impl Conversation {
         }
     }
 
+    /// The same with tools.
+    pub(super) fn with_tools(self, tools: Value) -> Self {
+        Self { tools, ..self }
+    }
+
     /// The template's variables, presented as the attempt says.
     pub(super) fn context(&self, attempt: Attempt, wants_parts: bool) -> Map<String, Value> {
         let messages = attempt.fold.apply(&self.messages).into_iter();

@@ -5,6 +5,7 @@
 //! templates are given; it must not know messages, roles or special tokens.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io;
 use std::thread;
 
@@ -66,6 +67,14 @@ impl Program {
             .add_template_owned(NAME, prepare(source))
             .map_err(|error| syntax_error(&error))?;
         Ok(Self { environment })
+    }
+
+    /// The names of the variables that the template reads and does not set itself.
+    pub(super) fn variables(&self) -> HashSet<String> {
+        self.environment
+            .get_template(NAME)
+            .map(|template| template.undeclared_variables(false))
+            .unwrap_or_default()
     }
 
     /// Renders once, on a thread with a stack for the worst that the budget can buy.

@@ -49,6 +49,7 @@ impl Waiting {
             time_limit: self.ready.time_limit.map(TimeLimit::new),
             calls: 0,
             reasoning_tokens: 0,
+            undecided_tokens: 0,
             logprobs: Vec::new(),
         })
     }

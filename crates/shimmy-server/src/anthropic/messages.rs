@@ -41,9 +41,10 @@ pub(crate) async fn create(
         ask,
         stream,
         style,
-        ignored,
+        mut ignored,
     } = Request::read(&body)?;
     let answers = answer::start(&state, ask).await.map_err(rename)?;
+    ignored.note_unheard(&answers.unheard, ("thinking", "output_config.effort"));
     let mut response = if stream {
         let frames = MessageFrames::new(answers.model.name.clone(), answers.prompt_tokens, style);
         sse::response(answers, frames, state.config.keep_alive())

@@ -25,6 +25,9 @@ use crate::state::AppState;
 const WHOLE: (&str, &str) = ("chatcmpl-", "chat.completion");
 const PIECE: (&str, &str) = ("chatcmpl-", "chat.completion.chunk");
 
+/// Where a request says whether to think, and how much.
+const THINKING: (&str, &str) = ("reasoning_effort", "reasoning_effort");
+
 fn description() -> String {
     format!(
         "One JSON answer, or with `stream` chunks as server-sent events that end with `[DONE]`; a \
@@ -84,7 +87,7 @@ pub(crate) async fn completions(
         stream,
         answer,
         include_usage,
-        ignored,
+        mut ignored,
     } = ChatBody::read(&body)?;
     // All choices answer to the one prompt.
     let endings = Endings::new(ask.choices);
@@ -92,6 +95,7 @@ pub(crate) async fn completions(
         .await
         // The engine's name for it.
         .map_err(|error| error.renamed(&[("format", "response_format")]))?;
+    ignored.note_unheard(&answers.unheard, THINKING);
     let mut response = if stream {
         let envelope = Envelope::new(PIECE, answers.model.name.clone(), include_usage, endings);
         let frames = ChunkFrames::new(envelope, answer);

@@ -10,7 +10,7 @@ use shimmy_chat::Delta;
 use shimmy_engine::TokenLogprobs;
 
 use super::events::Nowhere;
-use super::request::{Memory, Request, rename};
+use super::request::{Memory, Request, THINKING, rename};
 use super::writer::Writer;
 use crate::answer::{self, Answers, Ending, Progress};
 use crate::count::count;
@@ -43,9 +43,10 @@ pub(crate) async fn create(
         ask,
         stream,
         plan,
-        ignored,
+        mut ignored,
     } = Request::read(&body, memory(&state, &body))?;
     let answers = answer::start(&state, ask).await.map_err(rename)?;
+    ignored.note_unheard(&answers.unheard, THINKING);
     let writer = Writer::new(&answers.model, plan);
     let mut response = if stream {
         let keep_alive = state.config.keep_alive();

@@ -41,6 +41,9 @@ const NAMES: [(&str, &str); 4] = [
     ("prompt", "input"),
 ];
 
+/// Where a request says whether to think, and how much.
+pub(super) const THINKING: (&str, &str) = ("reasoning.effort", "reasoning.effort");
+
 /// What a client sends. The fields of [`SamplingFields`] are read beside these.
 #[derive(Debug, Deserialize)]
 struct Fields {

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::kept::Kept;
-use super::request::{Memory, Plan, Request, rename};
+use super::request::{Memory, Plan, Request, THINKING, rename};
 use super::writer::Writer;
 use crate::answer::{self, Answers, Progress};
 use crate::caller::Caller;
@@ -139,9 +139,11 @@ impl Connection {
     /// One answer. The outer error ends the connection, the inner one only the answer.
     async fn answer(&mut self, request: Request) -> Result<Result<(), ApiError>, Closed> {
         let Request {
-            ask, plan, ignored, ..
+            ask,
+            plan,
+            mut ignored,
+            ..
         } = request;
-        ignored.log();
         let state = Arc::clone(&self.state);
         let mut start: BoxFuture<'_, _> = Box::pin(answer::start(&state, ask));
         let answers = loop {
@@ -154,6 +156,8 @@ impl Connection {
             }
         };
         drop(start);
+        ignored.note_unheard(&answers.unheard, THINKING);
+        ignored.log();
         self.stream(answers, plan).await?;
         Ok(Ok(()))
     }

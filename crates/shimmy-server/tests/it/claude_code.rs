@@ -71,7 +71,7 @@ async fn send(server: &TestServer, body: &Value) -> Vec<(String, Value)> {
     assert_eq!(response.status(), 200);
     assert_eq!(
         response.headers()["x-shimmy-ignored"],
-        "context_management, metadata"
+        "context_management, metadata, output_config.effort"
     );
     named(&response.text().await.unwrap())
 }

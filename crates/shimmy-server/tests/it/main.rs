@@ -5,6 +5,7 @@
 mod access;
 mod agents;
 mod bounds;
+mod calls;
 mod chat;
 mod claude_code;
 mod codex;

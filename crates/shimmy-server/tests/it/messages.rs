@@ -285,7 +285,7 @@ async fn what_is_left_out_is_named() {
     assert_eq!(
         response.headers()["x-shimmy-ignored"],
         "context_management, metadata, service_tier, tools.web_search_20250305, \
-         tools.bash_20250124, thinking.budget_tokens"
+         tools.bash_20250124, thinking.budget_tokens, thinking"
     );
     let plain = server.post(PATH, &ask("x")).await;
     assert!(!plain.headers().contains_key("x-shimmy-ignored"));

@@ -1,6 +1,4 @@
 //! Tools in chat requests: what may be asked, and what is refused.
-//!
-//! The stub calls no tools; the frames of calls are tested beside the code that writes them.
 
 use serde_json::{Value, json};
 
@@ -191,16 +189,48 @@ async fn calls_of_earlier_answers_that_are_none_are_refused_by_their_place() {
 }
 
 #[tokio::test]
-async fn thinking_is_asked_for_by_effort_or_by_the_templates_own_word() {
-    let server = server().await;
-    for more in [
-        json!({ "reasoning_effort": "none" }),
-        json!({ "reasoning_effort": "xhigh" }),
-        json!({ "reasoning_effort": null }),
-        json!({ "chat_template_kwargs": { "enable_thinking": true } }),
-    ] {
+async fn thinking_is_asked_for_in_the_templates_own_words_and_what_it_has_no_word_for_is_named() {
+    const THINKING: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n\
+        {% endfor %}<|im_start|>assistant\n{% if enable_thinking is false %}<think></think>{% endif %}\
+        {{ reasoning_effort }}";
+    let rendered = async |template: &'static str, more: Value| {
+        let setup = Setup {
+            template: Some(template),
+            ..Setup::default()
+        };
+        let server = setup.start().await;
         let response = server.post(PATH, &with(chat("x"), more)).await;
         assert_eq!(response.status(), 200);
-        assert!(!response.headers().contains_key("x-shimmy-ignored"));
+        let ignored = response.headers().get("x-shimmy-ignored");
+        let ignored = ignored.map(|names| names.to_str().unwrap().to_owned());
+        let answer: Value = response.json().await.unwrap();
+        (ignored, answer["usage"]["prompt_tokens"].as_u64().unwrap())
+    };
+    let (_, bare) = rendered(THINKING, json!({})).await;
+    for (more, added) in [
+        (json!({ "reasoning_effort": null }), 0),
+        (
+            json!({ "reasoning_effort": "none" }),
+            "<think></think>low".len(),
+        ),
+        (json!({ "reasoning_effort": "xhigh" }), "high".len()),
+        (
+            json!({ "chat_template_kwargs": { "enable_thinking": false } }),
+            "<think></think>".len(),
+        ),
+        (
+            json!({ "chat_template_kwargs": { "reasoning_effort": "own" } }),
+            "own".len(),
+        ),
+    ] {
+        let (ignored, tokens) = rendered(THINKING, more.clone()).await;
+        assert_eq!((ignored, tokens), (None, bare + added as u64), "{more}");
+    }
+    for (effort, ignored) in [
+        ("none", None),
+        ("high", Some("reasoning_effort".to_owned())),
+    ] {
+        let asked = json!({ "reasoning_effort": effort });
+        assert_eq!(rendered(TOOLS_TEMPLATE, asked).await.0, ignored, "{effort}");
     }
 }

@@ -1,0 +1,289 @@
+//! What an answer is held to: calls that are required, arguments that must fit, a shape beside
+//! thoughts, all in the model's own notation.
+//!
+//! Nothing here is Lark by hand; `shimmy_engine::lark` puts it together. What a schema asks and
+//! cannot be enforced is found when the constraint is compiled.
+
+use serde_json::{Value, json};
+use shimmy_engine::lark::{Expression, Grammar};
+use shimmy_engine::{Constraint, Token};
+
+use crate::notation::{Blocks, Form, Notation, Sections, Spelling};
+use crate::request::{Tool, ToolChoice};
+use crate::thinking::ThoughtMarks;
+
+/// Most calls of one answer where calls are required. A small model has no sense of when to end.
+const MOST_CALLS: u32 = 8;
+
+/// What an answer may be held to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) notation: &'static Notation,
+    /// What may be called.
+    pub(crate) tools: &'a [Tool],
+    pub(crate) choice: &'a ToolChoice,
+    pub(crate) only_one_call: bool,
+    /// The shape of the text.
+    pub(crate) shape: Option<&'a Constraint>,
+    pub(crate) thoughts: Thoughts,
+    /// The control tokens among the marks.
+    pub(crate) tokens: &'a [(String, Token)],
+}
+
+/// The thoughts that an answer may begin with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Thoughts {
+    None,
+    /// The prompt has opened them.
+    Open(&'static ThoughtMarks),
+    /// They may come.
+    Possible(&'static ThoughtMarks),
+}
+
+/// What an answer is held to.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) constraint: Constraint,
+    /// Whether it makes calls well-formed.
+    pub(crate) covers_calls: bool,
+}
+
+impl Wish<'_> {
+    /// The constraint; none where the answer is free.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        let must_call = matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_));
+        let may_call = !self.tools.is_empty();
+        let is_strict = may_call && (must_call || self.tools.iter().any(|tool| tool.strict));
+        let is_free = self.shape.is_none() && !is_strict;
+        if is_free {
+            return None;
+        }
+        if let (Some(Constraint::Grammar(_)), false) = (self.shape, must_call) {
+            // A grammar of the request's own says all that may be in the answer.
+            return self.alone();
+        }
+        let has_thoughts = !matches!(self.thoughts, Thoughts::None)
+            || matches!(self.notation.form, Form::Sections(_));
+        if !may_call && !has_thoughts {
+            return self.alone();
+        }
+        let mut writer = Writer {
+            wish: *self,
+            grammar: Grammar::default(),
+        };
+        let rest = match (must_call, may_call) {
+            (true, _) => writer.calls(),
+            (false, true) if self.shape.is_some() => {
+                Expression::one_of([writer.calls(), writer.text()])
+            }
+            (false, true) => Expression::one_of([writer.calls_after_text(), writer.text()]),
+            (false, false) => writer.text(),
+        };
+        let thoughts = writer.thoughts();
+        let start = Expression::sequence(thoughts.into_iter().chain([rest]));
+        Some(Hold {
+            constraint: writer.grammar.finish(start),
+            covers_calls: may_call,
+        })
+    }
+
+    /// The shape and nothing beside it.
+    fn alone(&self) -> Option<Hold> {
+        self.shape.cloned().map(|constraint| Hold {
+            constraint,
+            covers_calls: false,
+        })
+    }
+}
+
+struct Writer<'a> {
+    wish: Wish<'a>,
+    grammar: Grammar,
+}
+
+impl Writer<'_> {
+    /// A text with its control tokens.
+    fn marked(&self, text: &str) -> Expression {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((at, name, token)) = self.first_token(rest) {
+            if at > 0 {
+                parts.push(Expression::literal(&rest[..at]));
+            }
+            parts.push(Expression::token(token));
+            rest = &rest[at + name.len()..];
+        }
+        if !rest.is_empty() {
+            parts.push(Expression::literal(rest));
+        }
+        Expression::sequence(parts)
+    }
+
+    /// The first control token in a text, the longest of those that begin there.
+    fn first_token(&self, text: &str) -> Option<(usize, &str, Token)> {
+        let tokens = self.wish.tokens.iter();
+        let found = tokens.filter_map(|(name, token)| Some((text.find(name)?, name, *token)));
+        let (at, name, token) =
+            found.min_by_key(|(at, name, _)| (*at, std::cmp::Reverse(name.len())))?;
+        Some((at, name, token))
+    }
+
+    /// Any text up to `end`, and `end`.
+    fn text_to(&mut self, end: &str) -> Expression {
+        match self.first_token(end).map(|(at, ..)| at) {
+            Some(0) => Expression::sequence([Expression::text(), self.marked(end)]),
+            at => {
+                let (head, tail) = end.split_at(at.unwrap_or(end.len()));
+                let head = self.grammar.text_until(head);
+                Expression::sequence([head, self.marked(tail)])
+            }
+        }
+    }
+
+    /// The thoughts in front, if there can be any.
+    fn thoughts(&mut self) -> Option<Expression> {
+        if let Form::Sections(Sections {
+            thoughts: Some((open, close)),
+            ..
+        }) = self.wish.notation.form
+        {
+            let rest = self.text_to(close);
+            return Some(Expression::sequence([self.marked(open), rest]).optional());
+        }
+        match self.wish.thoughts {
+            Thoughts::None => None,
+            Thoughts::Open(marks) => Some(self.end_of_thoughts(marks)),
+            Thoughts::Possible(marks) => {
+                let rest = self.end_of_thoughts(marks);
+                Some(Expression::sequence([self.marked(marks.open), rest]).optional())
+            }
+        }
+    }
+
+    fn end_of_thoughts(&mut self, marks: &ThoughtMarks) -> Expression {
+        let thoughts = self.text_to(marks.close);
+        let blank = Expression::regex(r"\s{0,2}");
+        let wrap = marks.wraps.first().map(|wrap| self.marked(wrap).optional());
+        Expression::sequence([thoughts, blank].into_iter().chain(wrap))
+    }
+
+    /// What is said to the user where nothing is called.
+    fn text(&mut self) -> Expression {
+        let text = match self.wish.shape {
+            Some(Constraint::JsonObject) => Expression::schema(&json!({ "type": "object" })),
+            Some(Constraint::JsonSchema(schema)) => Expression::schema(schema),
+            // One of these is never written with anything else.
+            Some(Constraint::Grammar(_)) | None => self.free_text(),
+        };
+        match &self.wish.notation.form {
+            Form::Sections(sections) => Expression::sequence([self.marked(sections.text), text]),
+            Form::Blocks(_) => text,
+        }
+    }
+
+    /// Text that begins no call.
+    fn free_text(&mut self) -> Expression {
+        match &self.wish.notation.form {
+            Form::Sections(sections) => self.grammar.text_without(sections.starts.iter().copied()),
+            // The first character decides whether it is a call.
+            Form::Blocks(blocks) if blocks.bare => Expression::regex(r"(\s*[^\s\[{](.|\n)*)?"),
+            Form::Blocks(blocks) => self.grammar.text_without(marks(blocks)),
+        }
+    }
+
+    /// The calls, and nothing else.
+    fn calls(&mut self) -> Expression {
+        let open = self.wish.notation.spelling.open;
+        let first = self.call(open, "");
+        self.more_calls(first)
+    }
+
+    /// Calls with or without text in front of them.
+    fn calls_after_text(&mut self) -> Expression {
+        let spelling = self.wish.notation.spelling;
+        let lead = match &self.wish.notation.form {
+            Form::Sections(_) => None,
+            Form::Blocks(blocks) => {
+                let beginning = format!("{}{}", spelling.open, spelling.call);
+                marks(blocks).find(|mark| beginning.starts_with(mark))
+            }
+        };
+        let Some(mark) = lead else {
+            return self.calls();
+        };
+        let text = self.text_to(mark);
+        let first = self.call(spelling.open, mark);
+        let calls = self.more_calls(first);
+        Expression::sequence([text, calls])
+    }
+
+    /// The first call, and more where there may be more.
+    fn more_calls(&mut self, first: Expression) -> Expression {
+        let spelling = self.wish.notation.spelling;
+        let mut parts = vec![first];
+        if let Some(between) = spelling.between
+            && !self.wish.only_one_call
+        {
+            let next = self.call(between, "");
+            parts.push(next.repeated(0, Some(MOST_CALLS - 1)));
+        }
+        parts.push(self.marked(spelling.close));
+        Expression::sequence(parts)
+    }
+
+    /// One call of any tool that may be called, after `lead`; without `said`, which has been said.
+    fn call(&mut self, lead: &str, said: &str) -> Expression {
+        let tools = self.wish.tools.iter();
+        let tools: Vec<&Tool> = match self.wish.choice {
+            ToolChoice::Named(name) => tools.filter(|tool| tool.name == *name).collect(),
+            _ => tools.collect(),
+        };
+        let calls: Vec<Expression> = tools
+            .into_iter()
+            .map(|tool| self.call_of(tool, lead, said))
+            .collect();
+        self.grammar.rule(Expression::one_of(calls))
+    }
+
+    fn call_of(&mut self, tool: &Tool, lead: &str, said: &str) -> Expression {
+        let call = self.wish.notation.spelling.call;
+        let (before, rest) = call.split_once(Spelling::NAME).unwrap_or((call, ""));
+        let (between, after) = rest.split_once(Spelling::ARGUMENTS).unwrap_or((rest, ""));
+        let before = format!("{lead}{before}");
+        let before = before.strip_prefix(said).unwrap_or(&before);
+        // As in a JSON string, where most notations have it; other names need no escapes.
+        let name = Value::from(tool.name.as_str()).to_string();
+        let name = Expression::literal(name.trim_matches('"'));
+        let arguments = self.grammar.rule(Expression::schema(&self.schema(tool)));
+        Expression::sequence([
+            self.marked(before),
+            name,
+            self.marked(between),
+            arguments,
+            self.marked(after),
+        ])
+    }
+
+    /// What the arguments must be: all that the schema asks where calls are required, or the tool
+    /// wants it; else any object.
+    fn schema(&self, tool: &Tool) -> Value {
+        let is_required = matches!(
+            self.wish.choice,
+            ToolChoice::Required | ToolChoice::Named(_)
+        );
+        if !is_required && !tool.strict {
+            return json!({ "type": "object" });
+        }
+        let mut schema = tool.parameters.clone();
+        if let Some(schema) = schema.as_object_mut() {
+            schema.entry("type").or_insert_with(|| json!("object"));
+        }
+        schema
+    }
+}
+
+/// The marks that begin a call.
+fn marks(blocks: &Blocks) -> impl Iterator<Item = &'static str> {
+    let starts = blocks.bodies.iter().filter_map(|body| body.start());
+    blocks.opens.iter().copied().chain(starts)
+}

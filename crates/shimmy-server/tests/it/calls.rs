@@ -1,0 +1,424 @@
+//! Calls of tools and thoughts, from what a model writes to every dialect's own frames.
+
+use serde_json::{Value, json};
+
+use crate::loader::TOOLS_TEMPLATE;
+use crate::messages::named;
+use crate::support::{Setup, TestServer, chat, with};
+
+const CHAT: &str = "/v1/chat/completions";
+const MESSAGES: &str = "/v1/messages";
+const RESPONSES: &str = "/v1/responses";
+
+/// Thinks, speaks and calls twice.
+const ANSWER: &str = "<think>\nWhich city?\n</think>\n\nLet me see.\n<tool_call>\n{\"name\": \"read\", \
+    \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>\n<tool_call>\n{\"name\": \"write\", \
+    \"arguments\": {}}\n</tool_call>";
+
+/// As [`TOOLS_TEMPLATE`], of a model that thinks.
+const THINKING_TEMPLATE: &str = "\
+{# </think> #}{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}\
+{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
+{% endfor %}<|im_start|>assistant\n{% if enable_thinking %}<think>\n{% endif %}";
+
+async fn saying(text: &str, template: Option<&'static str>) -> TestServer {
+    let setup = Setup {
+        template,
+        ..Setup::saying(text)
+    };
+    setup.start().await
+}
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "city": { "enum": ["Paris", "London"] },
+            "deep": { "type": "boolean" },
+        },
+        "required": ["city", "deep"],
+        "additionalProperties": false,
+    })
+}
+
+fn tool(name: &str, parameters: &Value, strict: bool) -> Value {
+    json!({ "type": "function", "function": {
+        "name": name, "description": "d", "strict": strict, "parameters": parameters,
+    } })
+}
+
+fn tools() -> Value {
+    json!([
+        tool("read", &parameters(), false),
+        tool("write", &json!({ "type": "object" }), false)
+    ])
+}
+
+fn data(stream: &str) -> Vec<Value> {
+    stream
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .filter(|data| *data != "[DONE]")
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_chat_has_calls_thoughts_and_text_apart() {
+    let server = saying(ANSWER, Some(THINKING_TEMPLATE)).await;
+    let body = with(chat("x"), json!({ "tools": tools() }));
+    let (status, answer) = server.post_json(CHAT, &body).await;
+    assert_eq!(status, 200, "{answer}");
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    let message = &choice["message"];
+    assert_eq!(message["content"], "Let me see.");
+    assert_eq!(message["reasoning_content"], "Which city?");
+    let calls = message["tool_calls"].as_array().unwrap();
+    assert_eq!(calls.len(), 2);
+    assert_ne!(calls[0]["id"], calls[1]["id"]);
+    assert_eq!(calls[0]["function"]["name"], "read");
+    assert_eq!(calls[0]["function"]["arguments"], "{\"city\": \"Paris\"}");
+    assert_eq!(calls[1]["function"]["arguments"], "{}");
+    // A token is a byte here: the thoughts with their marks.
+    let thoughts = "<think>\nWhich city?\n</think>".len();
+    let counted = &answer["usage"]["completion_tokens_details"]["reasoning_tokens"];
+    assert_eq!(counted.as_u64().unwrap() as usize, thoughts);
+
+    let stream = server
+        .stream(CHAT, &with(body, json!({ "stream": true })))
+        .await;
+    let (mut text, mut thoughts, mut reason) = (String::new(), String::new(), None);
+    let mut calls: Vec<(String, String)> = Vec::new();
+    for chunk in data(&stream) {
+        let choice = &chunk["choices"][0];
+        let delta = &choice["delta"];
+        text.push_str(delta["content"].as_str().unwrap_or_default());
+        thoughts.push_str(delta["reasoning_content"].as_str().unwrap_or_default());
+        for call in delta["tool_calls"].as_array().into_iter().flatten() {
+            let function = &call["function"];
+            if let Some(name) = function["name"].as_str() {
+                assert_eq!(call["index"], calls.len());
+                assert!(call["id"].as_str().unwrap().starts_with("call_"));
+                calls.push((name.to_owned(), String::new()));
+            }
+            calls
+                .last_mut()
+                .unwrap()
+                .1
+                .push_str(function["arguments"].as_str().unwrap());
+        }
+        reason = choice["finish_reason"]
+            .as_str()
+            .map(str::to_owned)
+            .or(reason);
+    }
+    assert_eq!(
+        (text.as_str(), thoughts.as_str()),
+        ("Let me see.", "Which city?")
+    );
+    let expected = [("read", "{\"city\": \"Paris\"}"), ("write", "{}")];
+    assert_eq!(
+        calls,
+        expected.map(|(name, json)| (name.to_owned(), json.to_owned()))
+    );
+    assert_eq!(reason.as_deref(), Some("tool_calls"));
+}
+
+#[tokio::test]
+async fn only_a_call_leaves_no_content_and_one_is_the_most_where_one_is_wanted() {
+    let calls = &ANSWER[ANSWER.find("<tool_call>").unwrap()..];
+    let server = saying(calls, Some(TOOLS_TEMPLATE)).await;
+    let one = json!({ "tools": tools(), "parallel_tool_calls": false });
+    let (_, answer) = server.post_json(CHAT, &with(chat("x"), one)).await;
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["message"]["content"], Value::Null);
+    assert_eq!(choice["message"]["tool_calls"].as_array().unwrap().len(), 1);
+    assert_eq!(choice["finish_reason"], "tool_calls");
+
+    let older = json!({ "functions": [{ "name": "read", "parameters": parameters() }] });
+    let (_, answer) = server.post_json(CHAT, &with(chat("x"), older)).await;
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["message"]["function_call"]["name"], "read");
+    assert_eq!(choice["finish_reason"], "function_call");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_cut_short_did_not_end_with_its_calls() {
+    let server = saying(&ANSWER[ANSWER.find("<tool_call>").unwrap()..], None).await;
+    let cut = json!({ "tools": tools(), "max_tokens": 80 });
+    let (_, answer) = server.post_json(CHAT, &with(chat("x"), cut)).await;
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    let calls = answer["choices"][0]["message"]["tool_calls"].as_array();
+    assert_eq!(calls.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_malformed_call_is_text_in_every_dialect() {
+    let text = "<tool_call>{\"name\": \"read\", \"arguments\": {city}}</tool_call>";
+    let server = saying(text, Some(TOOLS_TEMPLATE)).await;
+    let (status, answer) = server
+        .post_json(CHAT, &with(chat("x"), json!({ "tools": tools() })))
+        .await;
+    assert_eq!(
+        (status, &answer["choices"][0]["message"]["content"]),
+        (200, &json!(text))
+    );
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    let (status, answer) = server.post_json(MESSAGES, &anthropic(json!({}))).await;
+    assert_eq!((status, &answer["content"][0]["text"]), (200, &json!(text)));
+    assert_eq!(answer["stop_reason"], "end_turn");
+    let (status, answer) = server.post_json(RESPONSES, &response(json!({}))).await;
+    assert_eq!(
+        (status, &answer["output"][0]["content"][0]["text"]),
+        (200, &json!(text))
+    );
+}
+
+fn anthropic(more: Value) -> Value {
+    let tools = json!([
+        { "name": "read", "input_schema": parameters() },
+        { "name": "write", "input_schema": { "type": "object" } },
+    ]);
+    let body = json!({ "model": "stub", "max_tokens": 512, "tools": tools,
+        "messages": [{ "role": "user", "content": "x" }] });
+    with(body, more)
+}
+
+#[tokio::test]
+async fn messages_have_blocks_of_thoughts_text_and_calls() {
+    let server = saying(ANSWER, Some(THINKING_TEMPLATE)).await;
+    let (status, answer) = server.post_json(MESSAGES, &anthropic(json!({}))).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["stop_reason"], "tool_use");
+    let kinds: Vec<&str> = answer["content"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|block| block["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["thinking", "text", "tool_use", "tool_use"]);
+    assert_eq!(answer["content"][0]["thinking"], "Which city?");
+    assert_eq!(answer["content"][2]["input"], json!({ "city": "Paris" }));
+
+    let stream = server
+        .stream(MESSAGES, &anthropic(json!({ "stream": true })))
+        .await;
+    let events = named(&stream);
+    let starts = events
+        .iter()
+        .filter(|(name, _)| name == "content_block_start");
+    let starts: Vec<&str> = starts
+        .map(|(_, event)| event["content_block"]["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(starts, kinds);
+    let input: String = events
+        .iter()
+        .filter(|(_, event)| event["index"] == 2)
+        .filter_map(|(_, event)| event["delta"]["partial_json"].as_str())
+        .collect();
+    assert_eq!(input, "{\"city\": \"Paris\"}");
+    let (_, last) = &events[events.len() - 2];
+    assert_eq!(last["delta"]["stop_reason"], "tool_use");
+}
+
+fn response(more: Value) -> Value {
+    let tools = json!([
+        { "type": "function", "name": "read", "parameters": parameters(), "strict": false },
+        { "type": "function", "name": "write", "parameters": { "type": "object" }, "strict": false },
+    ]);
+    with(
+        json!({ "model": "stub", "input": "x", "tools": tools }),
+        more,
+    )
+}
+
+#[tokio::test]
+async fn responses_have_items_of_thoughts_text_and_calls() {
+    let server = saying(ANSWER, Some(THINKING_TEMPLATE)).await;
+    let (status, answer) = server.post_json(RESPONSES, &response(json!({}))).await;
+    assert_eq!(status, 200, "{answer}");
+    let kinds = |items: &Value| -> Vec<String> {
+        let items = items.as_array().unwrap().iter();
+        items
+            .map(|item| item["type"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let expected = ["reasoning", "message", "function_call", "function_call"];
+    assert_eq!(kinds(&answer["output"]), expected);
+    assert_eq!(answer["output"][2]["arguments"], "{\"city\": \"Paris\"}");
+    let tokens = &answer["usage"]["output_tokens_details"]["reasoning_tokens"];
+    assert!(tokens.as_u64().unwrap() > 0);
+
+    let stream = server
+        .stream(RESPONSES, &response(json!({ "stream": true })))
+        .await;
+    let events = data(&stream);
+    let arguments: String = events
+        .iter()
+        .filter(|event| event["type"] == "response.function_call_arguments.delta")
+        .map(|event| event["delta"].as_str().unwrap())
+        .collect();
+    assert_eq!(arguments, "{\"city\": \"Paris\"}{}");
+    assert_eq!(
+        kinds(&events.last().unwrap()["response"]["output"]),
+        expected
+    );
+}
+
+#[tokio::test]
+async fn a_model_whose_prompt_opens_thoughts_goes_on_with_them() {
+    let server = saying("Why?\n</think>\n\nSo.", Some(THINKING_TEMPLATE)).await;
+    let on = json!({ "chat_template_kwargs": { "enable_thinking": true } });
+    let (_, answer) = server.post_json(CHAT, &with(chat("x"), on)).await;
+    let message = &answer["choices"][0]["message"];
+    assert_eq!(
+        (&message["reasoning_content"], &message["content"]),
+        (&json!("Why?"), &json!("So."))
+    );
+}
+
+/// Whatever the model would say, it calls, and the arguments fit.
+async fn assert_forced(template: Option<&'static str>, wishes: &[&str], more: Value) {
+    for said in wishes {
+        let server = saying(said, template).await;
+        let all = json!({ "tools": tools(), "max_tokens": 400, "parallel_tool_calls": false });
+        let body = with(with(chat("x"), all), more.clone());
+        let (status, answer) = server.post_json(CHAT, &body).await;
+        assert_eq!(status, 200, "{answer}");
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["finish_reason"], "tool_calls", "{said}: {answer}");
+        assert_eq!(choice["message"]["content"], Value::Null);
+        let function = &choice["message"]["tool_calls"][0]["function"];
+        let arguments = function["arguments"].as_str().unwrap();
+        let arguments: Value = serde_json::from_str(arguments).expect(arguments);
+        if function["name"] == "read" {
+            assert!(["Paris", "London"].contains(&arguments["city"].as_str().unwrap()));
+            assert!(arguments["deep"].is_boolean());
+            assert_eq!(arguments.as_object().unwrap().len(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_required_is_made_by_any_model() {
+    let wishes = ["I had rather not.", "{\"city\": \"Rome\"}\n", "<tool_call>"];
+    let named = json!({ "tool_choice": { "type": "function", "function": { "name": "read" } } });
+    for template in [
+        None,
+        Some(TOOLS_TEMPLATE),
+        Some(THINKING_TEMPLATE),
+        Some("{{ tools }}{{ messages }}[TOOL_CALLS]"),
+        Some("{{ tools }}{{ messages }}[TOOL_CALLS][ARGS]"),
+        Some("{{ tools }}{{ messages }}<|python_tag|>"),
+        Some("{{ tools }}{{ messages }}<function=<parameter="),
+        Some("{{ tools }}{{ messages }}<｜tool▁calls▁begin｜>"),
+    ] {
+        assert_forced(template, &wishes, named.clone()).await;
+    }
+    // Such a model may think first.
+    let sections = Some("{{ tools }}{{ messages }}<|channel|><|message|>");
+    let wishes = [
+        "<|channel|>commentary to=functions.delete<|message|>{}",
+        "<|channel|>analysis<|message|>Why?<|end|><|start|>assistant<|channel|>final<|message|>No.",
+    ];
+    assert_forced(sections, &wishes, named).await;
+}
+
+#[tokio::test]
+async fn a_strict_tool_is_called_by_its_schema_or_not_at_all() {
+    let call = |arguments: &str| {
+        format!("So. <tool_call>\n{{\"name\": \"read\", \"arguments\": {arguments}}}\n</tool_call>")
+    };
+    let strict = json!({ "tools": [tool("read", &parameters(), true)], "max_tokens": 200 });
+    let body = with(chat("x"), strict);
+    let server = saying(
+        &call("{\"city\": \"Rome\", \"deep\": 1}"),
+        Some(TOOLS_TEMPLATE),
+    )
+    .await;
+    let (status, answer) = server.post_json(CHAT, &body).await;
+    assert_eq!(status, 200, "{answer}");
+    let message = &answer["choices"][0]["message"];
+    assert_eq!(message["content"], "So.", "{answer}");
+    let arguments = message["tool_calls"][0]["function"]["arguments"]
+        .as_str()
+        .unwrap();
+    let arguments: Value = serde_json::from_str(arguments).unwrap();
+    assert!(["Paris", "London"].contains(&arguments["city"].as_str().unwrap()));
+    let server = saying("Nothing to call <here>.", Some(TOOLS_TEMPLATE)).await;
+    let (_, answer) = server.post_json(CHAT, &body).await;
+    assert_eq!(
+        answer["choices"][0]["message"]["content"],
+        "Nothing to call <here>."
+    );
+}
+
+#[tokio::test]
+async fn a_schema_that_cannot_be_enforced_is_refused_where_it_must_be() {
+    let odd = json!({ "type": "object", "properties": { "a": { "not": { "type": "null" } } } });
+    let server = saying("x", Some(TOOLS_TEMPLATE)).await;
+    for (more, status) in [
+        (json!({ "tools": [tool("f", &odd, true)] }), 400),
+        (
+            json!({ "tools": [tool("f", &odd, false)], "tool_choice": "required" }),
+            400,
+        ),
+        (json!({ "tools": [tool("f", &odd, false)] }), 200),
+    ] {
+        let (got, answer) = server.post_json(CHAT, &with(chat("x"), more.clone())).await;
+        assert_eq!(got, status, "{more}: {answer}");
+        if status == 400 {
+            assert_eq!(answer["error"]["param"], "tools", "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_shape_holds_after_the_thoughts() {
+    let shape = json!({ "response_format": { "type": "json_schema", "json_schema": {
+        "name": "s", "schema": parameters(),
+    } }, "max_tokens": 300 });
+    let server = saying("Why?\n</think>\n\nSo.", Some(THINKING_TEMPLATE)).await;
+    let on = json!({ "chat_template_kwargs": { "enable_thinking": true } });
+    let body = with(with(chat("x"), shape.clone()), on);
+    let (_, answer) = server.post_json(CHAT, &body).await;
+    let message = &answer["choices"][0]["message"];
+    assert_eq!(message["reasoning_content"], "Why?", "{answer}");
+    let content: Value = serde_json::from_str(message["content"].as_str().unwrap()).unwrap();
+    assert!(content["deep"].is_boolean());
+    // Beside tools, a model may call or answer in the shape.
+    let server = saying("Paris", Some(TOOLS_TEMPLATE)).await;
+    let body = with(with(chat("x"), shape), json!({ "tools": tools() }));
+    let (_, answer) = server.post_json(CHAT, &body).await;
+    let message = &answer["choices"][0]["message"];
+    match message["content"].as_str() {
+        Some(content) => assert!(serde_json::from_str::<Value>(content).is_ok(), "{content}"),
+        None => assert!(message["tool_calls"].is_array(), "{answer}"),
+    }
+}
+
+#[tokio::test]
+async fn a_model_whose_template_knows_no_tools_is_told_of_them_and_of_their_results() {
+    let server = saying(ANSWER.split("\n\n").nth(1).unwrap(), None).await;
+    let (_, answer) = server
+        .post_json(CHAT, &with(chat("x"), json!({ "tools": tools() })))
+        .await;
+    assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
+    let call = &answer["choices"][0]["message"]["tool_calls"][0];
+    let conversation = json!({ "tools": tools(), "messages": [
+        { "role": "user", "content": "x" },
+        { "role": "assistant", "content": null, "tool_calls": [call] },
+        { "role": "tool", "tool_call_id": call["id"], "content": "20 degrees" },
+    ] });
+    let (status, rendered) = server.post_json("/apply-template", &conversation).await;
+    assert_eq!(status, 200, "{rendered}");
+    let prompt = rendered["prompt"].as_str().unwrap();
+    for text in [
+        "\"name\":\"read\"",
+        "<|im_start|>assistant\n<tool_call>\n{\"name\": \"read\", \"arguments\": {\"city\":\"Paris\"}}\n</tool_call><|im_end|>",
+        "<|im_start|>user\n<tool_response>\n20 degrees\n</tool_response><|im_end|>",
+    ] {
+        assert!(prompt.contains(text), "{text}\n{prompt}");
+    }
+}
