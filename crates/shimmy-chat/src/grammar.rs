@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use shimmy_engine::lark::{Expression, Grammar};
 use shimmy_engine::{Constraint, Token};
 
-use crate::notation::{Blocks, Form, Notation, Sections, Spelling};
+use crate::notation::{Blocks, Body, Form, Notation, Sections, Spelling};
 use crate::request::{Tool, ToolChoice};
 use crate::thinking::ThoughtMarks;
 
@@ -284,6 +284,6 @@ impl Writer<'_> {
 
 /// The marks that begin a call.
 fn marks(blocks: &Blocks) -> impl Iterator<Item = &'static str> {
-    let starts = blocks.bodies.iter().filter_map(|body| body.start());
+    let starts = blocks.bodies.iter().filter_map(Body::start);
     blocks.opens.iter().copied().chain(starts)
 }

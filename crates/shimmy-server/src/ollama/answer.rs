@@ -130,6 +130,7 @@ pub(super) async fn answered(
         // Nothing is cut for it: what does not fit is an error with both numbers.
         ignored.note("options.num_ctx");
     }
+    ignored.note_unheard(&answers.unheard, ("think", "think"));
     let lines = Lines::new(shape, &answers);
     let mut response = if stream {
         streamed(sse::body(answers, lines, state.config.keep_alive()))

@@ -267,6 +267,46 @@ async fn responses_have_items_of_thoughts_text_and_calls() {
 }
 
 #[tokio::test]
+async fn lines_have_thoughts_text_and_whole_calls() {
+    let server = saying(ANSWER, Some(THINKING_TEMPLATE)).await;
+    let body = with(chat("x"), json!({ "tools": tools(), "stream": false }));
+    let (status, answer) = server.post_json("/api/chat", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    let message = &answer["message"];
+    assert_eq!(
+        (&message["thinking"], &message["content"]),
+        (&json!("Which city?"), &json!("Let me see."))
+    );
+    assert_eq!(
+        message["tool_calls"][0]["function"]["arguments"],
+        json!({ "city": "Paris" })
+    );
+    assert_eq!(message["tool_calls"][1]["function"]["name"], "write");
+
+    let stream = server
+        .stream("/api/chat", &with(body, json!({ "stream": true })))
+        .await;
+    let lines: Vec<Value> = stream
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let calls: Vec<&Value> = lines
+        .iter()
+        .flat_map(|line| {
+            line["message"]["tool_calls"]
+                .as_array()
+                .into_iter()
+                .flatten()
+        })
+        .collect();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(
+        calls[0]["function"]["arguments"],
+        json!({ "city": "Paris" })
+    );
+}
+
+#[tokio::test]
 async fn a_model_whose_prompt_opens_thoughts_goes_on_with_them() {
     let server = saying("Why?\n</think>\n\nSo.", Some(THINKING_TEMPLATE)).await;
     let on = json!({ "chat_template_kwargs": { "enable_thinking": true } });
