@@ -7,12 +7,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Router};
 use futures_util::FutureExt;
 
 use crate::auth::{Guard, guard};
@@ -95,7 +95,7 @@ table! {
 
 /// The table at an address where every client speaks Ollama's dialect.
 pub(crate) fn ollama_router(entrance: Guard) -> Router {
-    router(entrance).layer(Extension(ollama::OwnAddress))
+    router(entrance).layer(from_fn(ollama::own_address))
 }
 
 /// The table with what happens around every route.

@@ -51,9 +51,14 @@ pub(crate) trait Frames: Send + 'static {
 
 /// A `text/event-stream` response of these answers.
 pub(crate) fn response<F: Frames>(answers: Answers, frames: F, keep_alive: Duration) -> Response {
-    let mut response = Response::new(body(answers, frames, keep_alive));
+    unbuffered("text/event-stream", body(answers, frames, keep_alive))
+}
+
+/// A response whose parts are to arrive as they are sent.
+pub(crate) fn unbuffered(content_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // nginx buffers whole answers unless it is told not to.
     let buffering = HeaderName::from_static("x-accel-buffering");

@@ -4,8 +4,6 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::HeaderValue;
-use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -143,10 +141,7 @@ pub(super) async fn answered(
 
 /// A response of lines.
 pub(super) fn streamed(body: Body) -> Response {
-    let mut response = Response::new(body);
-    let content_type = HeaderValue::from_static("application/x-ndjson");
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
+    sse::unbuffered("application/x-ndjson", body)
 }
 
 /// Appends one line.

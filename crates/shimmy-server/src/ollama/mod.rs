@@ -23,14 +23,31 @@ pub(crate) mod store;
 use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, Request};
-use axum::http::header::{ACCEPT, USER_AGENT};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{Extensions, HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
 
 /// The mark of requests that came in at Ollama's own address: there every client speaks this
 /// dialect.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct OwnAddress;
+struct OwnAddress;
+
+/// Around every route at Ollama's own address: marks the request.
+///
+/// Ollama's documentation has `curl -d '{…}'` everywhere, which calls any body a form. No page can
+/// have sent one that has no `Origin`, so there it is taken for what it is.
+pub(crate) async fn own_address(mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(OwnAddress);
+    let headers = request.headers_mut();
+    let is_form = |kind: &HeaderValue| kind == "application/x-www-form-urlencoded";
+    let is_of_a_page = headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site");
+    if !is_of_a_page && headers.get(CONTENT_TYPE).is_some_and(is_form) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    next.run(request).await
+}
 
 /// Whether the client of a request speaks this dialect, for the paths that several dialects share.
 #[derive(Debug, Clone, Copy)]

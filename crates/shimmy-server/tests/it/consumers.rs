@@ -176,13 +176,13 @@ async fn anythingllm_as_a_generic_provider() {
         .map(|event| serde_json::from_str(event).unwrap());
     let chunks: Vec<Value> = chunks.collect();
     // It ends its answer at the first choice with a reason.
-    let choices = chunks.iter().map(|chunk| &chunk["choices"][0]);
-    let text: String = choices
-        .clone()
-        .filter_map(|choice| choice["delta"]["content"].as_str())
+    let text: String = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
         .collect();
     assert_eq!(text, "hello");
-    assert_eq!(choices.last().unwrap()["finish_reason"], "stop");
+    let last = &chunks.last().unwrap()["choices"][0];
+    assert_eq!(last["finish_reason"], "stop");
     // Of an agent's turn it wants the whole at once.
     let body = json!({
         "model": "stub", "stream": false, "temperature": 0,

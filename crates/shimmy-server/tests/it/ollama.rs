@@ -37,6 +37,8 @@ async fn a_chat_streams_lines_by_default() {
     let server = Setup::saying("ok").start().await;
     let response = server.post(CHAT, &chat("hi")).await;
     assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    // A proxy must not hold lines back.
+    assert_eq!(response.headers()["x-accel-buffering"], "no");
     let text = response.text().await.unwrap();
     filters().bind(|| assert_snapshot!("ollama_chat_stream", text));
 }

@@ -116,8 +116,8 @@ async fn at_its_own_address_every_error_is_ollamas() {
             server
                 .client
                 .post(format!("{base}/api/chat"))
-                .body("model=x")
-                .header("content-type", "application/x-www-form-urlencoded"),
+                .body("{}")
+                .header("content-type", "text/plain"),
             415,
         ),
         (
@@ -173,4 +173,34 @@ async fn the_token_guards_its_own_address_too() {
     assert!(error["error"].is_string(), "{error}");
     let right = server.client.get(&url).bearer_auth("sk-right");
     assert_eq!(right.send().await.unwrap().status(), 200);
+}
+
+/// `curl -d` calls any body a form, and Ollama's documentation never says otherwise. A page's form
+/// has an origin.
+#[tokio::test]
+async fn what_curl_sends_without_a_content_type_is_read_at_its_own_address() {
+    let server = Setup::default().start().await;
+    let ask = async |address, header: Option<(&str, &str)>| {
+        let body = json!({ "model": "stub", "prompt": "hi", "stream": false });
+        let url = format!("http://{address}/api/generate");
+        let request = server.client.post(url).body(body.to_string());
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let request = match header {
+            Some((name, value)) => request.header(name, value),
+            None => request,
+        };
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask(server.ollama, None).await, 200);
+    assert_eq!(ask(server.address, None).await, 415);
+    let own = format!("http://{}", server.ollama);
+    assert_eq!(ask(server.ollama, Some(("origin", &own))).await, 415);
+    assert_eq!(
+        ask(server.ollama, Some(("origin", "http://evil.example"))).await,
+        403
+    );
+    assert_eq!(
+        ask(server.ollama, Some(("sec-fetch-site", "cross-site"))).await,
+        415
+    );
 }
