@@ -58,7 +58,9 @@ impl Wish<'_> {
         if is_free {
             return None;
         }
-        if let (Some(Constraint::Grammar(_)), false) = (self.shape, must_call) {
+        if let (Some(Constraint::Grammar(_) | Constraint::Regex(_)), false) =
+            (self.shape, must_call)
+        {
             // A grammar of the request's own says all that may be in the answer.
             return self.alone();
         }
@@ -173,7 +175,7 @@ impl Writer<'_> {
             Some(Constraint::JsonObject) => Expression::schema(&json!({ "type": "object" })),
             Some(Constraint::JsonSchema(schema)) => Expression::schema(schema),
             // One of these is never written with anything else.
-            Some(Constraint::Grammar(_)) | None => self.free_text(),
+            Some(Constraint::Grammar(_) | Constraint::Regex(_)) | None => self.free_text(),
         };
         match &self.wish.notation.form {
             Form::Sections(sections) => Expression::sequence([self.marked(sections.text), text]),
