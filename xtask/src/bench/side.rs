@@ -101,6 +101,10 @@ impl Side {
             Kind::Shimmy => {
                 command.args(["serve", "--bind", &format!("127.0.0.1:{port}")]);
                 command.args(engine_arguments(setting));
+                // What a run before this one left on disk is no merit of this one.
+                if !matches!(role, Role::Resume(_)) && has_option(&self.help, "--cache-dir") {
+                    command.args(["--cache-dir", "none"]);
+                }
                 match role {
                     // No option to embed: a build without the route says so when it is asked.
                     Role::Chat | Role::Embeddings => {}
@@ -257,6 +261,11 @@ mod tests {
             "server serve --bind 127.0.0.1:9 --model-path m/one.gguf --ctx 4096 --threads 2 \
              --cache-dir kept -np 8"
         ));
+        let text = line(&ours, Role::Chat).expect("a command");
+        assert!(
+            text.ends_with("--threads 2 --cache-dir none -np 8"),
+            "{text}"
+        );
         let peer = side(Kind::LlamaServer, "");
         let text = line(&peer, Role::Embeddings).expect("a command");
         assert!(text.ends_with(
