@@ -63,12 +63,10 @@ pub enum Constraint {
     /// JSON that fits this schema.
     JsonSchema(serde_json::Value),
     /// Text that matches this regular expression from its first to its last character. The syntax
-    /// is that of Rust's `regex`, without look-around and anchors' use in the middle.
+    /// is that of Rust's `regex`, without look-around.
     Regex(String),
     /// Text that fits a grammar: llama.cpp's GBNF if its first rule is defined by `::=`, and
     /// llguidance's Lark otherwise.
-    ///
-    /// GBNF is read in words as Lark is; see `constraint::gbnf` for what that means.
     Grammar(String),
 }
 

@@ -13,6 +13,7 @@ mod schema;
 mod vocabulary;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::{Matcher, ParserFactory};
@@ -75,7 +76,7 @@ impl Compiler {
         let follower = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(STACK);
             let compiling = thread.spawn_scoped(scope, || self.compile_checked(grammar));
-            let compiled = compiling.map(|thread| thread.join());
+            let compiled = compiling.map(ScopedJoinHandle::join);
             compiled.unwrap_or_else(|error| Ok(Err(format!("cannot be compiled now: {error}"))))
         });
         let follower = follower

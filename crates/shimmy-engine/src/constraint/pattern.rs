@@ -23,11 +23,9 @@ pub(super) fn check(pattern: &str) -> Result<(), String> {
     while let Some(c) = rest.next() {
         let was_repeated = std::mem::take(&mut is_repeated);
         match c {
-            '\\' => {
-                if rest.next().is_none() {
-                    return Err("ends in a backslash".to_owned());
-                }
-            }
+            '\\' if rest.next().is_none() => return Err("ends in a backslash".to_owned()),
+            // The next character was taken with it.
+            '\\' => {}
             ']' => in_set = false,
             _ if in_set => {}
             '[' => {

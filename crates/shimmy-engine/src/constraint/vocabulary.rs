@@ -62,11 +62,12 @@ impl Vocabulary {
         // Some tokenizers put a space before every text, which is not wanted here; behind another
         // text there is none.
         let behind = tokens(&format!("{SENTINEL}{text}"))?;
-        let before = (1..=behind.len()).find(|&n| {
-            self.trie
-                .decode_raw(&behind[..n])
-                .ends_with(SENTINEL.as_bytes())
-        })?;
+        // A space and the sentinel are two tokens at most.
+        let ends = |n: &usize| {
+            let before = self.trie.decode_raw(&behind[..*n]);
+            before.ends_with(SENTINEL.as_bytes())
+        };
+        let before = (1..=behind.len().min(2)).find(ends)?;
         let rest = behind[before..].to_vec();
         self.spell(&rest, text).then_some(rest)
     }
@@ -95,5 +96,70 @@ impl TokenizerEnv for Vocabulary {
         canonical
             .and_then(|text| self.canonical(text))
             .unwrap_or_else(|| self.trie.greedy_tokenize(bytes))
+    }
+}
+
+#[cfg(all(test, feature = "stub"))]
+mod tests {
+    use super::*;
+    use crate::error::TokenizeError;
+    use crate::runner::{FillInTheMiddle, TextMarks};
+    use crate::stub::StubTokenizer;
+
+    /// Puts a space before every text, as SentencePiece's models do, and knows no `%`.
+    #[derive(Default)]
+    struct Spacing(StubTokenizer);
+
+    impl Tokenizer for Spacing {
+        fn tokenize(&self, text: &str, specials: Specials) -> Result<Vec<Token>, TokenizeError> {
+            let text = format!(" {}", text.replace('%', ""));
+            self.0.tokenize(&text, specials)
+        }
+        fn vocabulary(&self) -> usize {
+            self.0.vocabulary()
+        }
+        fn append_piece(&self, token: Token, specials: Specials, out: &mut Vec<u8>) {
+            self.0.append_piece(token, specials, out);
+        }
+        fn is_end_of_generation(&self, token: Token) -> bool {
+            self.0.is_end_of_generation(token)
+        }
+        fn is_control(&self, token: Token) -> bool {
+            self.0.is_control(token)
+        }
+        fn beginning_of_sequence(&self) -> Option<Token> {
+            self.0.beginning_of_sequence()
+        }
+        fn end_of_sequence(&self) -> Option<Token> {
+            self.0.end_of_sequence()
+        }
+        fn special_texts(&self) -> &[String] {
+            self.0.special_texts()
+        }
+        fn fill_in_the_middle(&self) -> Option<FillInTheMiddle> {
+            self.0.fill_in_the_middle()
+        }
+        fn text_marks(&self) -> TextMarks {
+            self.0.text_marks()
+        }
+    }
+
+    #[test]
+    fn tokens_spell_the_text_whatever_the_tokenizer_adds_or_loses() {
+        let tokenizer: Arc<dyn Tokenizer> = Arc::new(Spacing::default());
+        let environment = environment(&tokenizer).expect("it has an end token");
+        let spelled = |bytes: &[u8]| {
+            environment
+                .tok_trie()
+                .decode_raw(&environment.tokenize_bytes(bytes))
+        };
+        let texts: [&[u8]; 6] = [b"abc", b" abc", b"a\nb", b"100 %", "ü".as_bytes(), b"\xc3"];
+        for text in texts {
+            assert_eq!(spelled(text), text);
+        }
+        let long = "ü".repeat(AT_A_TIME);
+        let begun = spelled(long.as_bytes());
+        assert!(!begun.is_empty() && long.as_bytes().starts_with(&begun));
+        assert!(std::str::from_utf8(&begun).is_ok(), "whole characters");
     }
 }

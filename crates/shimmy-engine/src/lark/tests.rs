@@ -1,3 +1,5 @@
+//! What is put together means what it says, whatever is in its pieces.
+
 use proptest::prelude::*;
 use serde_json::json;
 
