@@ -16,7 +16,7 @@ const ANSWER: &str = "<think>\nWhich city?\n</think>\n\nLet me see.\n<tool_call>
     \"arguments\": {}}\n</tool_call>";
 
 /// As [`TOOLS_TEMPLATE`], of a model that thinks.
-const THINKING_TEMPLATE: &str = "\
+pub(crate) const THINKING_TEMPLATE: &str = "\
 {# </think> #}{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}\
 {% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
 {% endfor %}<|im_start|>assistant\n{% if enable_thinking %}<think>\n{% endif %}";

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use shimmy_engine::stub::StubConfig;
 use shimmy_server::KeepAlive;
 
+use crate::calls::THINKING_TEMPLATE;
 use crate::loader::TOOLS_TEMPLATE;
 use crate::support::{Setup, TestServer, chat, filters, with};
 
@@ -214,6 +215,32 @@ async fn a_conversation_with_tools_reaches_the_template() {
 }
 
 #[tokio::test]
+async fn calls_and_thoughts_have_fields_of_their_own() {
+    let said = "<think>\nHm.\n</think>\n\nSo.\n<tool_call>\n{\"name\": \"weather\", \
+        \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>\n<tool_call>\n{\"name\": \"time\", \
+        \"arguments\": {}}\n</tool_call>";
+    let server = Setup {
+        template: Some(THINKING_TEMPLATE),
+        ..Setup::saying(said)
+    }
+    .start()
+    .await;
+    let tool = |name| json!({ "type": "function", "function": { "name": name } });
+    let tools = json!({ "tools": [tool("weather"), tool("time")] });
+    let body = with(chat("What is it like in Paris?"), tools);
+    let stream = server.stream(CHAT, &body).await;
+    filters().bind(|| assert_snapshot!("ollama_chat_calls_stream", stream));
+    let whole = with(body, json!({ "stream": false }));
+    let whole = server.post(CHAT, &whole).await.text().await.unwrap();
+    filters().bind(|| assert_snapshot!("ollama_chat_calls_json", whole));
+    // A prompt's answer has no calls, and its thoughts beside it.
+    let prompt = json!({ "model": "stub", "prompt": "hi", "stream": false });
+    let (_, answer) = post_json(&server, "/api/generate", &prompt).await;
+    assert_eq!(answer["thinking"].as_str().unwrap().trim(), "Hm.");
+    assert!(answer["response"].as_str().unwrap().starts_with("So."));
+}
+
+#[tokio::test]
 async fn formats_are_json_or_a_schema() {
     let server = Setup::default().start().await;
     for (format, status) in [
@@ -231,20 +258,26 @@ async fn formats_are_json_or_a_schema() {
 #[tokio::test]
 async fn think_is_a_switch_or_a_level() {
     let server = Setup::default().start().await;
-    for (think, status) in [
-        (json!(true), 200),
-        (json!(false), 200),
-        (json!("high"), 200),
-        (json!("very"), 400),
-        (json!(3), 400),
+    // The model under test cannot think: who wants it to learns that it did not.
+    for (think, status, named) in [
+        (json!(null), 200, None),
+        (json!(false), 200, None),
+        (json!(true), 200, Some("think")),
+        (json!("high"), 200, Some("think")),
+        (json!("very"), 400, None),
+        (json!(3), 400, None),
     ] {
-        let body = with(
-            chat("hi"),
-            json!({ "think": think, "prompt": "hi", "stream": false }),
-        );
+        let more = json!({ "think": think, "prompt": "hi", "stream": false });
+        let body = with(chat("hi"), more);
         for path in [CHAT, "/api/generate"] {
-            let (got, answer) = post_json(&server, path, &body).await;
-            assert_eq!(got, status, "{path} {answer}");
+            let response = post(&server, path, &body).await;
+            assert_eq!(response.status(), status, "{path} {think}");
+            let ignored = response.headers().get("x-shimmy-ignored");
+            assert_eq!(
+                ignored.map(|name| name.to_str().unwrap()),
+                named,
+                "{path} {think}"
+            );
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How the parts of an answer become lines.
 
 use serde_json::json;
+use shimmy_engine::{FinishReason, Timings, Usage};
 
 use super::*;
 
@@ -16,17 +17,33 @@ fn lines() -> Lines {
     }
 }
 
-/// The lines of some deltas, without what differs from run to run.
+fn ending() -> Ending {
+    Ending {
+        finish: Finish {
+            reason: FinishReason::Stop,
+            stop: None,
+            usage: Usage::default(),
+            timings: Timings::default(),
+        },
+        calls: 0,
+        reasoning_tokens: 0,
+        logprobs: Vec::new(),
+    }
+}
+
+/// The lines of some deltas but the last one, without what differs from run to run.
 fn written(deltas: &[Delta], close: bool) -> Vec<Value> {
     let (mut lines, mut out) = (lines(), Vec::new());
     for delta in deltas {
         lines.delta(0, delta, &[], &mut out);
     }
     if close {
-        lines.end_call(&mut out);
+        lines.finished(0, ending(), &mut out);
     }
     let text = String::from_utf8(out).unwrap();
+    let others = text.lines().count() - usize::from(close);
     text.lines()
+        .take(others)
         .map(|line| {
             let mut line: Value = serde_json::from_str(line).unwrap();
             assert_eq!(
