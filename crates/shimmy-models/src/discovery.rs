@@ -73,7 +73,7 @@ pub(crate) struct Root {
 
 /// The folders to search, in order: a file that is in several belongs to the first.
 #[derive(Debug, Clone, Default)]
-pub struct Roots(Vec<Root>);
+pub struct Roots(pub(crate) Vec<Root>);
 
 impl Roots {
     /// No folders.

@@ -180,8 +180,8 @@ impl Walk {
     }
 }
 
-/// Whether a root's walk may come to `target`.
-fn holds((root, source): &(PathBuf, Source), target: &Path) -> bool {
+/// Whether a root's walk may come to `target`; both without links.
+pub(crate) fn holds((root, source): &(PathBuf, Source), target: &Path) -> bool {
     if source.has_subfolders() {
         target.starts_with(root)
     } else {

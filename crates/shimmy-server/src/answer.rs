@@ -17,15 +17,16 @@ use shimmy_chat::{
     Tool, ToolChoice, Unheard,
 };
 use shimmy_engine::{
-    Constraint, Event, Finish, FinishReason, GenerateRequest, Generation, Prepared, Prompt,
-    PromptPart, SamplingPatch, SubmitError, TokenLogprobs, Usage,
+    AdapterId, AdapterScale, Constraint, Event, Finish, FinishReason, GenerateRequest, Generation,
+    Prepared, Prompt, PromptPart, SamplingPatch, SubmitError, TokenLogprobs, Usage,
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::adapters::{AdapterFailure, AdapterUse};
 use crate::blocking;
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::fields::Params;
+use crate::fields::{LoraField, Params};
 use crate::gap::Gap;
 use crate::metrics::Watch;
 use crate::state::{AppState, KeepAlive, LoadedModel, lone_messages};
@@ -34,6 +35,9 @@ use waiting::Waiting;
 
 /// Longest name of a model that is looked up.
 const NAME_BYTES: usize = 512;
+
+/// The field that names the model, in every dialect.
+pub(crate) const MODEL_FIELD: &str = "model";
 
 /// The name that stands for whichever model is the default one.
 pub(crate) const DEFAULT_MODEL: &str = "default";
@@ -190,6 +194,8 @@ struct Choice {
 pub(crate) struct Answers {
     /// The model; held so that it is not unloaded under a running answer.
     pub(crate) model: Arc<LoadedModel>,
+    /// Held so that none of the adapters that the request chose is, either.
+    _adapters: AdapterUse,
     /// When the request came.
     pub(crate) received: Instant,
     /// How long the request waited for its model.
@@ -225,6 +231,21 @@ pub(crate) async fn find_model(
     }
 }
 
+/// Makes sure that the adapters that a request names are loaded.
+async fn adapt(state: &AppState, model: &LoadedModel, lora: &[LoraField]) -> Result<(), ApiError> {
+    for name in lora.iter().filter_map(LoraField::name) {
+        if model.adapters.named(name).is_some() {
+            continue;
+        }
+        match state.loader.adapt(model, name).await {
+            // Whoever reads the field says so, and by what name it is known.
+            Ok(()) | Err(AdapterFailure::NotFound { .. }) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Takes the model that a request names out of memory; false when it was not loaded.
 pub(crate) async fn unload_model(state: &AppState, name: Option<&str>) -> Result<bool, ApiError> {
     let name = named(name)?.unwrap_or(DEFAULT_MODEL);
@@ -238,16 +259,19 @@ fn named(name: Option<&str>) -> Result<Option<&str>, ApiError> {
     Ok(name)
 }
 
-/// Refuses what cannot be a name before anything looks for it.
+/// Refuses what cannot be a model's name before anything looks for it.
 pub(crate) fn check_model_name(name: &str) -> Result<(), ApiError> {
+    check_name(MODEL_FIELD, name)
+}
+
+/// The same for the name in another field.
+pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
     if name.len() > NAME_BYTES {
-        return Err(ApiError::field(
-            "model",
-            format_args!("is longer than {NAME_BYTES} bytes"),
-        ));
+        let reason = format!("is longer than {NAME_BYTES} bytes");
+        return Err(ApiError::field(field, reason));
     }
     if name.chars().any(char::is_control) {
-        return Err(ApiError::field("model", "holds control characters"));
+        return Err(ApiError::field(field, "holds control characters"));
     }
     Ok(())
 }
@@ -260,6 +284,12 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
         return Err(ApiError::field("n", reason));
     }
     let model = find_model(state, ask.model.as_deref(), ask.keep_alive).await?;
+    adapt(
+        state,
+        &model,
+        ask.params.lora.as_deref().unwrap_or_default(),
+    )
+    .await?;
     let load = received.elapsed();
     let Ask {
         input,
@@ -281,15 +311,16 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
         let model = Arc::clone(&model);
         move || prepare(&model, input, params, defaults)
     };
-    let prepared = blocking::run(is_slow, prepare).await?;
+    let (prepared, adapters) = blocking::run(is_slow, prepare).await?;
     let first = prepared.first();
     let prompt_tokens = first.map_or(0, |ready| ready.prepared.request.prompt.len());
     let unheard = first.map_or_else(Vec::new, |ready| ready.unheard.clone());
     let waiting = Waiting::list(prepared, choices);
-    let metrics = state.metrics.of_model(&model.name);
+    let metrics = state.metrics.of_model(&model.info.name);
     let mut answers = Answers {
         watch: Watch::new(Arc::clone(&metrics), received, waiting.len()),
         model,
+        _adapters: adapters,
         received,
         load,
         prompt_tokens,
@@ -379,13 +410,11 @@ fn prepare(
     input: Input,
     params: Params,
     defaults: GenerateRequest,
-) -> Result<Vec<Ready>, ApiError> {
-    let adapters = match &params.lora {
-        Some(lora) => lora
-            .iter()
-            .map(|lora| lora.resolve(model))
-            .collect::<Result<_, _>>()?,
-        None => model.default_adapters.clone(),
+) -> Result<(Vec<Ready>, AdapterUse), ApiError> {
+    let (adapters, held) = match &params.lora {
+        Some(lora) => chosen_adapters(model, lora)?,
+        // The model's handle holds these.
+        None => (model.default_adapters.clone(), AdapterUse::default()),
     };
     let time_limit = params.time_limit;
     let has_grammar = matches!(params.constraint, Some(Constraint::Grammar(_)));
@@ -421,7 +450,35 @@ fn prepare(
             time_limit,
         })
     };
-    plans.into_iter().map(ready).collect()
+    let ready = plans
+        .into_iter()
+        .map(ready)
+        .collect::<Result<_, ApiError>>()?;
+    Ok((ready, held))
+}
+
+/// The adapters that a request chooses, and their use.
+fn chosen_adapters(
+    model: &LoadedModel,
+    lora: &[LoraField],
+) -> Result<(Vec<AdapterScale>, AdapterUse), ApiError> {
+    let chosen = lora.iter().map(|lora| lora.resolve(model));
+    let chosen: Vec<AdapterScale> = chosen.collect::<Result<_, _>>()?;
+    let held = model.adapters.hold(&chosen).map_err(|AdapterId(id)| {
+        let known: Vec<_> = model
+            .adapters
+            .all()
+            .iter()
+            .map(|a| a.id.0.to_string())
+            .collect();
+        let known = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        };
+        ApiError::field("lora", format!("names adapter {id}; loaded are: {known}"))
+    })?;
+    Ok((chosen, held))
 }
 
 impl Choice {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use shimmy_chat::TemplateError;
 use shimmy_engine::{EmbedError, GenerateError, InvalidParameter, SubmitError};
 
+use crate::adapters::AdapterFailure;
 use crate::public::{capped, without_folders};
 use crate::state::LoadError;
 use crate::store::StoreError;
@@ -247,6 +248,34 @@ impl From<StoreError> for ApiError {
             }
         };
         Self::new(kind, message)
+    }
+}
+
+impl From<AdapterFailure> for ApiError {
+    fn from(failure: AdapterFailure) -> Self {
+        let message = failure.to_string();
+        match failure {
+            AdapterFailure::NotFound { .. } => Self::new(ErrorKind::ModelNotFound, message),
+            AdapterFailure::Taken { .. } => {
+                Self::field("lora_name", "is taken by another adapter or by a model")
+            }
+            AdapterFailure::Path { reason } => Self::field("lora_path", without_folders(&reason)),
+            AdapterFailure::Foreign { .. } => {
+                Self::new(ErrorKind::BadRequest, without_folders(&message))
+            }
+            AdapterFailure::Ambiguous { candidates, .. } => {
+                let message = format!("{message}: name one of {}", candidates.join(", "));
+                let mut error =
+                    Self::new(ErrorKind::BadRequest, message).with("candidates", candidates);
+                error.param = Some("model".to_owned());
+                error
+            }
+            AdapterFailure::Failed { name, reason } => {
+                tracing::error!(adapter = ?name, ?reason, "an adapter cannot be loaded");
+                Self::new(ErrorKind::LoadFailed, without_folders(&message))
+            }
+            AdapterFailure::Model(error) => error.into(),
+        }
     }
 }
 

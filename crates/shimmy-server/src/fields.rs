@@ -277,14 +277,23 @@ enum AdapterKey {
 }
 
 impl LoraField {
+    /// Its name, if that is what it is chosen by.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.id {
+            AdapterKey::Index(_) => None,
+            AdapterKey::Name(name) => Some(name),
+        }
+    }
+
     /// The adapter that is meant. An index is checked by the engine's session, a name here.
     pub(crate) fn resolve(&self, model: &LoadedModel) -> Result<AdapterScale, ApiError> {
         let id = match &self.id {
             AdapterKey::Index(index) => AdapterId(*index),
             AdapterKey::Name(name) => {
-                let found = model.adapters.iter().find(|adapter| adapter.name == *name);
+                let found = model.adapters.named(name);
                 found.map(|adapter| adapter.id).ok_or_else(|| {
-                    let names: Vec<_> = model.adapters.iter().map(|a| a.name.as_str()).collect();
+                    let names = model.adapters.all().into_iter().map(|adapter| adapter.name);
+                    let names: Vec<_> = names.collect();
                     let known = if names.is_empty() {
                         "none".to_owned()
                     } else {

@@ -5,6 +5,7 @@
 //! must not know where models come from ([`Loader`] does) or what computes them.
 
 mod accept;
+mod adapters;
 mod answer;
 mod anthropic;
 mod auth;
@@ -46,11 +47,14 @@ mod vectors;
 mod ws;
 
 pub use accept::{BindError, Server};
+pub use adapters::{
+    AdapterFailure, AdapterInfo, AdapterListing, AdapterUse, Adapters, LeavingAdapter, NewAdapter,
+};
 pub use config::{CacheScope, InvalidSecret, Secret, ServerConfig};
 pub use metrics::ModelEvents;
 pub use openapi::document;
 pub use state::{
-    AdapterInfo, AppState, Capability, EngineReport, Hold, KeepAlive, LoadError, LoadedModel,
-    Loader, ModelDetails, ModelInfo, ModelState, ModelStatus, Residence, Resident,
+    AppState, Capability, EngineReport, Hold, KeepAlive, LoadError, LoadedModel, Loader,
+    ModelDetails, ModelInfo, ModelState, ModelStatus, Residence, Resident,
 };
 pub use store::{Digest, InvalidDigest, NewModel, Store, StoreError, StoreEvents, StoreProgress};

@@ -52,6 +52,8 @@ table! {
     get  "/v1/models/{*id}"       => openai::models::one;
     get  "/v1/responses"          => responses::socket::connect;
     post "/v1/responses"          => responses::create::create;
+    post "/v1/load_lora_adapter"  => openai::adapters::load;
+    post "/v1/unload_lora_adapter" => openai::adapters::unload;
     post "/v1/responses/input_tokens" => responses::create::input_tokens;
     get  "/v1/responses/{id}"     => responses::kept::retrieve;
     delete "/v1/responses/{id}"   => responses::kept::delete;
@@ -85,6 +87,8 @@ table! {
     post "/embedding"             => llamacpp::embedding::embedding;
     post "/embeddings"            => llamacpp::embedding::embedding like "/embedding";
     post "/infill"                => llamacpp::completion::infill;
+    get  "/lora-adapters"         => llamacpp::adapters::list;
+    post "/lora-adapters"         => llamacpp::adapters::scale;
     get  "/props"                 => llamacpp::props::props;
     post "/rerank"               => llamacpp::rerank::rerank;
     post "/reranking"            => llamacpp::rerank::rerank like "/rerank";

@@ -5,19 +5,19 @@
 
 use std::any::Any;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use shimmy_chat::{ChatTemplate, Message, RenderRequest, TemplateError};
-use shimmy_engine::{AdapterId, AdapterScale, EngineStatus, Prompt, SamplingParams, Session};
+use shimmy_engine::{AdapterScale, EngineStatus, Prompt, SamplingParams, Session};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
+use crate::adapters::{AdapterFailure, AdapterListing, Adapters, NewAdapter};
 use crate::config::ServerConfig;
 use crate::metrics::{Metrics, ModelEvents};
 use crate::responses::KeptResponses;
@@ -26,7 +26,8 @@ use crate::store::{NoStore, Store};
 /// A model that is ready to answer, as one request sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct LoadedModel {
-    /// The name it is listed and answered under.
+    /// The name it answers under: its own, which `info` has too, or that of the adapter that the
+    /// request named.
     pub name: String,
     /// Its tokenizer and its engine.
     pub session: Session,
@@ -36,10 +37,10 @@ pub struct LoadedModel {
     pub info: ModelInfo,
     /// How tokens are chosen where a request does not say.
     pub default_sampling: SamplingParams,
-    /// Which adapters apply where a request does not say.
+    /// Which adapters apply where the request does not say.
     pub default_adapters: Vec<AdapterScale>,
     /// The adapters loaded into its engine.
-    pub adapters: Vec<AdapterInfo>,
+    pub adapters: Arc<Adapters>,
     /// How long it took to load.
     pub load_time: Duration,
     /// Where its layers are computed, in words.
@@ -67,6 +68,11 @@ impl fmt::Debug for Hold {
 }
 
 impl LoadedModel {
+    /// Whether the request named an adapter instead of the model.
+    pub fn is_named_by_adapter(&self) -> bool {
+        self.name != self.info.name
+    }
+
     /// The prompt for a text that is no conversation: one user message, after the system's if there
     /// is one, where the model has a chat template, and the text itself where it has none.
     pub fn lone_prompt(&self, system: Option<&str>, text: &str) -> Result<Prompt, TemplateError> {
@@ -98,17 +104,6 @@ impl fmt::Debug for LoadedModel {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-/// An adapter loaded into a model's engine.
-#[derive(Debug, Clone)]
-pub struct AdapterInfo {
-    /// Its place in the engine.
-    pub id: AdapterId,
-    /// The name a request may use for it.
-    pub name: String,
-    /// Its file. Never shown to clients.
-    pub path: PathBuf,
 }
 
 /// What is known of a model before it is loaded, as `/api/models` shows it.
@@ -390,7 +385,8 @@ pub trait Loader: Send + Sync {
     /// Looks for models again. Blocks on the file system.
     fn discover(&self) -> Vec<ModelInfo>;
 
-    /// The named model, or the default one, loading it if need be. Requests for a model that is
+    /// The named model, or the default one, loading it if need be; by the name of an adapter its
+    /// model with the adapter applied. Requests for a model that is
     /// being loaded wait for that same load; dropping the future does not abort it.
     fn load<'a>(
         &'a self,
@@ -409,6 +405,26 @@ pub trait Loader: Send + Sync {
 
     /// What a model's file says of it, without loading it. `default` is the default one.
     fn details<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ModelDetails, LoadError>>;
+
+    /// The adapters that requests may name, loaded or not. Does not block.
+    fn adapters(&self) -> Vec<AdapterListing>;
+
+    /// Makes sure that requests to this model can use an adapter, loading it if need be.
+    fn adapt<'a>(
+        &'a self,
+        model: &'a LoadedModel,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), AdapterFailure>>;
+
+    /// Loads an adapter that a client names by its file, and its model if need be; from then on it
+    /// can be named as a model. Dropping the future does not abort the load.
+    fn load_adapter<'a>(
+        &'a self,
+        adapter: NewAdapter<'a>,
+    ) -> BoxFuture<'a, Result<(), AdapterFailure>>;
+
+    /// Takes an adapter out of memory once no request uses it any more; new ones do not get it.
+    fn unload_adapter<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AdapterFailure>>;
 
     /// What has happened to models since the start, for `/metrics`.
     fn events(&self) -> &ModelEvents;

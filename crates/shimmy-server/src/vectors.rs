@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use shimmy_engine::{Embeddings, Pooling, Prompt, PromptPart};
 
-use crate::answer::find_model;
+use crate::answer::{MODEL_FIELD, find_model};
 use crate::error::{ApiError, ErrorKind};
 use crate::state::{AppState, KeepAlive, LoadedModel};
 
@@ -72,12 +72,18 @@ pub(crate) async fn rank(
     run(state, model, "documents", pairs.collect()).await
 }
 
+/// What is said where an adapter is named for vectors.
+const NO_ADAPTERS: &str = "is an adapter, and vectors are made without adapters: name its model";
+
 async fn run(
     state: &AppState,
     model: Arc<LoadedModel>,
     field: &str,
     texts: Vec<Prompt>,
 ) -> Result<Vectors, ApiError> {
+    if model.is_named_by_adapter() {
+        return Err(ApiError::field(MODEL_FIELD, NO_ADAPTERS));
+    }
     let count = texts.len();
     let embedded = tokio::select! {
         biased;

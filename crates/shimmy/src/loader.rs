@@ -3,11 +3,14 @@
 //! Joins what there is ([`Catalog`]) with what is in memory ([`Residents`]). The file system is
 //! only touched on threads that may block. It must not know HTTP.
 
+mod adapters;
 mod budget;
 mod catalog;
 mod details;
 mod keep;
+mod lora;
 mod open;
+mod pairing;
 mod residents;
 mod target;
 
@@ -20,17 +23,18 @@ use serde_json::json;
 use shimmy_engine::EngineConfig;
 use shimmy_models::{RootSettings, Roots};
 use shimmy_server::{
-    EngineReport, KeepAlive, LoadError, LoadedModel, Loader, ModelDetails, ModelEvents, ModelInfo,
-    ModelState, ModelStatus, Resident,
+    AdapterFailure, AdapterListing, EngineReport, KeepAlive, LoadError, LoadedModel, Loader,
+    ModelDetails, ModelEvents, ModelInfo, ModelState, ModelStatus, NewAdapter, Resident,
 };
 
+use self::adapters::{Meant, Shelf};
 use self::budget::Limits;
 use self::catalog::Catalog;
 pub(crate) use self::keep::Keep;
 use self::residents::{Budget, Glance, Opening, Residents, Stay};
 use self::target::Target;
 use crate::backend::{self, OpenOptions};
-use crate::config::{MemoryBudget, ModelConfig, ResidenceConfig};
+use crate::config::{Adapted, MemoryBudget, ModelConfig, ResidenceConfig};
 use crate::memory;
 
 /// What to do when there is no model.
@@ -41,6 +45,7 @@ pub(crate) const HINT: &str = "put a .gguf file into ./models or ~/models, or na
 pub(crate) struct LocalLoader {
     catalog: Arc<Catalog>,
     residents: Arc<Residents>,
+    shelf: Arc<Shelf>,
     residence: ResidenceConfig,
     /// What opening a model takes, besides the model.
     opening: Arc<(ModelConfig, OpenOptions)>,
@@ -60,8 +65,14 @@ impl LocalLoader {
             model_dirs: Vec::new(),
             home: std::env::home_dir(),
         });
+        // A command's adapters belong to whichever model it loads.
+        let loras = match models.adapted {
+            Adapted::Base => models.loras.iter().map(|lora| lora.path.clone()).collect(),
+            Adapted::Any => Vec::new(),
+        };
         Self {
-            catalog: Arc::new(Catalog::new(models.base.clone(), roots)),
+            catalog: Arc::new(Catalog::new(models.base.clone(), roots).with_loras(loras)),
+            shelf: Arc::default(),
             residents: Arc::new(Residents::new(budget(&residence))),
             residence,
             opening: Arc::new((models, options)),
@@ -94,8 +105,10 @@ impl LocalLoader {
     }
 
     /// The adapters that were found. Blocks on the disk if nobody has looked yet.
-    pub(crate) fn adapters(&self) -> Vec<String> {
-        self.catalog.found().adapters.clone()
+    pub(crate) fn adapter_paths(&self) -> Vec<String> {
+        let found = self.catalog.found();
+        let paths = found.adapters.iter().map(|adapter| &adapter.file.path);
+        paths.map(|path| path.display().to_string()).collect()
     }
 
     /// Files that look like models and are none, with the reason. Blocks as above.
@@ -126,6 +139,38 @@ impl LocalLoader {
             loading: glance.loading,
             ..target.info()
         }
+    }
+
+    /// What a name means, without blocking this thread: a model, or an adapter of one.
+    async fn find_with_adapter(
+        &self,
+        name: Option<&str>,
+    ) -> Result<(Target, Option<Meant>), LoadError> {
+        if let Some(name) = name
+            && let Some(meant) = self.meant(name).await?
+        {
+            return Ok((Target::from(&meant), Some(meant)));
+        }
+        match (self.find(name).await, name) {
+            // The folders may have been looked at again for it.
+            (Err(LoadError::NotFound { .. }), Some(name))
+                if let Some(meant) = self.shelf.meant(&self.catalog, name)? =>
+            {
+                Ok((Target::from(&meant), Some(meant)))
+            }
+            (target, _) => Ok((target?, None)),
+        }
+    }
+
+    async fn load_target(
+        &self,
+        target: &Target,
+        keep_alive: KeepAlive,
+    ) -> Result<Arc<LoadedModel>, LoadError> {
+        let how = (self.stay(target), keep_alive);
+        let opening = || opening(target, &self.opening);
+        let (key, name) = (target.key(), target.name());
+        self.residents.load(key, name, how, opening).await
     }
 
     /// The model that a name means, without blocking this thread.
@@ -164,17 +209,18 @@ impl Loader for LocalLoader {
         keep_alive: KeepAlive,
     ) -> BoxFuture<'a, Result<Arc<LoadedModel>, LoadError>> {
         Box::pin(async move {
-            let target = self.find(name).await?;
-            let how = (self.stay(&target), keep_alive);
-            let opening = || opening(&target, &self.opening);
-            let (key, name) = (target.key(), target.name());
-            self.residents.load(key, name, how, opening).await
+            let (target, adapter) = self.find_with_adapter(name).await?;
+            let model = self.load_target(&target, keep_alive).await?;
+            match adapter {
+                Some(meant) => self.applied(model, &meant).await,
+                None => Ok(model),
+            }
         })
     }
 
     fn unload<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, LoadError>> {
         Box::pin(async move {
-            let target = self.find(Some(name)).await?;
+            let (target, _) = self.find_with_adapter(Some(name)).await?;
             let residents = Arc::clone(&self.residents);
             let unload = move || residents.unload(target.key());
             tokio::task::spawn_blocking(unload)
@@ -229,6 +275,29 @@ impl Loader for LocalLoader {
                 ..read
             })
         })
+    }
+
+    fn adapters(&self) -> Vec<AdapterListing> {
+        self.list_adapters()
+    }
+
+    fn adapt<'a>(
+        &'a self,
+        model: &'a LoadedModel,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), AdapterFailure>> {
+        Box::pin(self.adapt_model(model, name))
+    }
+
+    fn load_adapter<'a>(
+        &'a self,
+        adapter: NewAdapter<'a>,
+    ) -> BoxFuture<'a, Result<(), AdapterFailure>> {
+        Box::pin(self.register_adapter(adapter))
+    }
+
+    fn unload_adapter<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AdapterFailure>> {
+        Box::pin(self.forget_adapter(name))
     }
 
     fn events(&self) -> &ModelEvents {

@@ -4,6 +4,7 @@
 //! Where its answers tell of things that are not here (slots that requests are bound to, files'
 //! paths), the field is left out or says what is true instead.
 
+pub(crate) mod adapters;
 mod answer;
 pub(crate) mod completion;
 pub(crate) mod embedding;

@@ -1,6 +1,7 @@
 //! OpenAI's dialect: chats, completions, embeddings, the model list, and the ranking of documents
 //! that others added to it.
 
+pub(crate) mod adapters;
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod embeddings;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::ErrorBody;
+use crate::adapters::AdapterListing;
 use crate::answer::check_model_name;
 use crate::anthropic::models::{PageQuery, is_client, model, page};
 use crate::error::ApiError;
@@ -36,6 +37,10 @@ pub(crate) struct Model {
     /// When its file was last changed; 0 where that is not known.
     created: i64,
     owned_by: &'static str,
+    /// What it is made of: its own name or, of an adapter, the file's.
+    root: String,
+    /// The model that an adapter is for.
+    parent: Option<String>,
     context_length: Option<u32>,
     meta: Meta,
     capabilities: Vec<&'static str>,
@@ -56,6 +61,8 @@ struct Meta {
 impl From<ModelInfo> for Model {
     fn from(info: ModelInfo) -> Self {
         Self {
+            root: info.name.clone(),
+            parent: None,
             id: info.name,
             object: "model",
             created: info.modified.map_or(0, jiff::Timestamp::as_second),
@@ -78,9 +85,29 @@ impl From<ModelInfo> for Model {
     }
 }
 
+impl Model {
+    /// An adapter: its model, with the adapter applied.
+    fn adapter(adapter: AdapterListing, models: &[ModelInfo]) -> Self {
+        let parent = adapter.parent.as_ref();
+        let parent = parent.and_then(|parent| models.iter().find(|model| model.name == *parent));
+        let modified = adapter.modified;
+        let model = Self::from(ModelInfo {
+            loaded: adapter.loaded,
+            name: adapter.name,
+            ..parent.cloned().unwrap_or_default()
+        });
+        Self {
+            created: modified.map_or(0, jiff::Timestamp::as_second),
+            root: adapter.file,
+            parent: adapter.parent,
+            ..model
+        }
+    }
+}
+
 /// The models there are
 ///
-/// Those that can be loaded, as far as is known. Anthropic's clients, which send
+/// Adapters are models of their own, whose `parent` is the model that they are for. Those that can be loaded, as far as is known. Anthropic's clients, which send
 /// `anthropic-version`, get their own shape.
 #[utoipa::path(
     get, path = "/v1/models", tag = "OpenAI", operation_id = "openaiListModels",
@@ -105,15 +132,16 @@ pub(crate) async fn list(
         return Ok(Json(page(&state, &query)?).into_response());
     }
     let limit = query.limit.unwrap_or(usize::MAX);
-    let models = state
-        .loader
-        .list()
-        .into_iter()
-        .filter(|model| model.problem.is_none())
-        .take(limit);
+    let models = state.loader.list();
+    let adapters = state.loader.adapters().into_iter();
+    let adapters: Vec<Model> = adapters
+        .map(|adapter| Model::adapter(adapter, &models))
+        .collect();
+    let models = models.into_iter().filter(|model| model.problem.is_none());
+    let all = models.map(Model::from).chain(adapters);
     let list = ModelList {
         object: "list",
-        data: models.map(Model::from).collect(),
+        data: all.take(limit).collect(),
     };
     Ok(Json(list).into_response())
 }
@@ -141,6 +169,11 @@ pub(crate) async fn one(
         .into());
     }
     check_model_name(&name)?;
+    let mut adapters = state.loader.adapters().into_iter();
+    if let Some(adapter) = adapters.find(|adapter| adapter.name == name) {
+        let adapter = Model::adapter(adapter, &state.loader.list());
+        return Ok(Json(adapter).into_response());
+    }
     let info = state.loader.status(&name)?.info;
     if is_client(&headers) {
         return Ok(Json(model(&state, info)).into_response());

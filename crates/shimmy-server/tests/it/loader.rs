@@ -8,10 +8,11 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use shimmy_chat::{ChatTemplate, TemplateVocabulary};
 use shimmy_engine::stub::{StubConfig, session};
-use shimmy_engine::{AdapterId, EngineConfig, SamplingParams};
+use shimmy_engine::{AdapterId, AdapterScale, EngineConfig, SamplingParams};
 use shimmy_server::{
-    AdapterInfo, Capability, EngineReport, Hold, KeepAlive, LoadError, LoadedModel, Loader,
-    ModelDetails, ModelEvents, ModelInfo, ModelStatus, Resident,
+    AdapterFailure, AdapterInfo, AdapterListing, Capability, EngineReport, Hold, KeepAlive,
+    LoadError, LoadedModel, Loader, ModelDetails, ModelEvents, ModelInfo, ModelStatus, NewAdapter,
+    Resident,
 };
 
 /// A loader for servers that never get a request.
@@ -45,8 +46,9 @@ pub(crate) fn model(
             id: AdapterId(id),
             name: format!("adapter-{id}"),
             path: format!("/adapters/{id}.gguf").into(),
+            scale: 0.0,
         })
-        .collect();
+        .collect::<Vec<_>>();
     let session = session(stub, engine);
     let specials = if base_model {
         &[][..]
@@ -69,7 +71,7 @@ pub(crate) fn model(
             ..SamplingParams::default()
         },
         default_adapters: Vec::new(),
-        adapters,
+        adapters: Arc::new(adapters.into()),
         load_time: Duration::from_millis(7),
         hold: Hold::default(),
     }
@@ -104,6 +106,21 @@ impl TestLoader {
             events,
             kept_alive: Mutex::default(),
         }
+    }
+
+    /// The model as who names an adapter sees it.
+    fn adapted(&self, adapter: AdapterInfo) -> Arc<LoadedModel> {
+        let applied = AdapterScale {
+            id: adapter.id,
+            scale: 1.0,
+        };
+        let held = self.model.adapters.hold(&[applied]).unwrap();
+        Arc::new(LoadedModel {
+            name: adapter.name,
+            default_adapters: vec![applied],
+            hold: Hold::new(held),
+            ..LoadedModel::clone(&self.model)
+        })
     }
 
     /// For what takes `default` by its name; a load gets none.
@@ -156,7 +173,10 @@ impl Loader for TestLoader {
             Some("busy") => Err(LoadError::Busy {
                 name: "busy".to_owned(),
             }),
-            Some(name) => Err(self.find(name).unwrap_err()),
+            Some(name) => match self.model.adapters.named(name) {
+                Some(adapter) => Ok(self.adapted(adapter)),
+                None => Err(self.find(name).unwrap_err()),
+            },
         };
         std::future::ready(loaded).boxed()
     }
@@ -200,6 +220,79 @@ impl Loader for TestLoader {
             }),
         });
         std::future::ready(details).boxed()
+    }
+
+    fn adapters(&self) -> Vec<AdapterListing> {
+        let adapters = self.model.adapters.all().into_iter();
+        adapters
+            .map(|adapter| AdapterListing {
+                name: adapter.name,
+                parent: Some("stub".to_owned()),
+                file: format!("{}.gguf", adapter.id.0),
+                modified: None,
+                loaded: true,
+            })
+            .collect()
+    }
+
+    fn adapt<'a>(
+        &'a self,
+        model: &'a LoadedModel,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), AdapterFailure>> {
+        let name = name.to_owned();
+        let failure = match name.as_str() {
+            "foreign" => AdapterFailure::Foreign {
+                name,
+                model: model.info.name.clone(),
+                reason: "the shapes differ".to_owned(),
+            },
+            _ => AdapterFailure::NotFound { name },
+        };
+        std::future::ready(Err(failure)).boxed()
+    }
+
+    fn load_adapter<'a>(
+        &'a self,
+        adapter: NewAdapter<'a>,
+    ) -> BoxFuture<'a, Result<(), AdapterFailure>> {
+        async move {
+            let name = adapter.name.to_owned();
+            if let Some(base) = adapter.base {
+                self.load(Some(base), KeepAlive::Default).await?;
+            }
+            if self.model.adapters.named(&name).is_some() {
+                return Err(AdapterFailure::Taken { name });
+            }
+            if adapter.path.contains("..") {
+                let reason = "is not in /srv/models/x.gguf".to_owned();
+                return Err(AdapterFailure::Path { reason });
+            }
+            let engine = self.model.session.engine();
+            let id = engine.load_adapter(adapter.path.into()).await.unwrap();
+            self.model.adapters.add(AdapterInfo {
+                id,
+                name,
+                path: adapter.path.into(),
+                scale: 0.0,
+            });
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn unload_adapter<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), AdapterFailure>> {
+        async move {
+            let leaving = self.model.adapters.remove(name);
+            let leaving = leaving.ok_or_else(|| AdapterFailure::NotFound {
+                name: name.to_owned(),
+            })?;
+            leaving.unused().await;
+            let engine = self.model.session.engine();
+            assert!(engine.unload_adapter(leaving.info.id).await.unwrap());
+            Ok(())
+        }
+        .boxed()
     }
 
     fn events(&self) -> &ModelEvents {

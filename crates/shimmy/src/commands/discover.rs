@@ -13,7 +13,7 @@ use crate::loader::LocalLoader;
 pub(super) fn run(args: ListArgs) -> Result<(), Failure> {
     let loader = LocalLoader::without_engine(ModelConfig::for_command(args.models)?);
     let models = loader.discover();
-    let (roots, adapters, problems) = (loader.roots(), loader.adapters(), loader.problems());
+    let (roots, adapters, problems) = (loader.roots(), loader.adapter_paths(), loader.problems());
     if args.json {
         return print_json(&json!({
             "discovered": models.len(),

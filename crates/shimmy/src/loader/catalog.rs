@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use shimmy_models::{Discovery, ModelFile, NameError, Roots, discover, resolve};
+use shimmy_models::{AdapterFile, Discovery, ModelFile, NameError, Roots, discover, resolve};
 use shimmy_server::LoadError;
 
 use super::HINT;
+use super::pairing::AdapterEntry;
 use super::target::{Entry, Target};
 use crate::backend;
 
@@ -21,6 +22,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// The models of this machine.
 pub(super) struct Catalog {
     base: Option<PathBuf>,
+    /// Adapters that the base model was given.
+    loras: Vec<PathBuf>,
     roots: Roots,
     /// What is known. The lock is held for look-ups only, never while the disk is read.
     state: RwLock<State>,
@@ -49,8 +52,8 @@ struct Reading {
 pub(super) struct Found {
     /// In the order of their names, the base model among them.
     pub(super) models: Vec<Arc<Entry>>,
-    /// Paths of adapters.
-    pub(super) adapters: Vec<String>,
+    /// In the order of their names, those of the base model among them.
+    pub(super) adapters: Vec<Arc<AdapterEntry>>,
     /// Files that look like models and are none, with the reason.
     pub(super) problems: Vec<String>,
     started: Instant,
@@ -62,12 +65,49 @@ impl Catalog {
     pub(super) fn new(base: Option<PathBuf>, roots: Roots) -> Self {
         Self {
             base,
+            loras: Vec::new(),
             roots,
             state: RwLock::default(),
             opening: Mutex::new(()),
             looking: Mutex::new(()),
             look_again: LOOK_AGAIN,
         }
+    }
+
+    /// The same with adapters that the base model was given, wherever they are.
+    pub(super) fn with_loras(self, loras: Vec<PathBuf>) -> Self {
+        Self { loras, ..self }
+    }
+
+    /// Whether the folders have been looked at. Does not block.
+    pub(super) fn has_looked(&self) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.found.is_some()
+    }
+
+    /// The model files that are known now. Does not block.
+    pub(super) fn models(&self) -> Vec<Arc<Entry>> {
+        let targets = self.list().into_iter();
+        let entry = |target| match target {
+            Target::File(entry) => Some(entry),
+            Target::Stub => None,
+        };
+        targets.filter_map(entry).collect()
+    }
+
+    /// The adapters that are known now. Does not block.
+    pub(super) fn adapters(&self) -> Vec<Arc<AdapterEntry>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let found = state.found.as_ref();
+        found.map_or_else(Vec::new, |found| found.adapters.clone())
+    }
+
+    /// The adapter with this very name, as far as is known now. Does not block.
+    pub(super) fn adapter(&self, name: &str) -> Option<Arc<AdapterEntry>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let adapters = &state.found.as_ref()?.adapters;
+        let found = adapters.iter().find(|adapter| adapter.file.name == name);
+        found.cloned()
     }
 
     /// The folders that are searched.
@@ -121,13 +161,9 @@ impl Catalog {
         if let Ok(target) = self.glance(name) {
             return Ok(target);
         }
-        let has_looked = || {
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            state.found.is_some()
-        };
         match (&self.base, wanted(name)) {
             (Some(path), None) => return self.read_base(path, asked).map(Target::File),
-            (Some(path), Some(_)) if !has_looked() => {
+            (Some(path), Some(_)) if !self.has_looked() => {
                 // The name may be the base model's. What is wrong with a base model is no answer
                 // to a question for another one.
                 let _ = self.read_base(path, asked);
@@ -182,7 +218,8 @@ impl Catalog {
         for problem in &discovery.problems {
             tracing::debug!("{problem}");
         }
-        let found = Arc::new(Found::new(discovery, base.as_ref(), started));
+        let found = Found::new(discovery, base.as_ref(), &self.loras, started);
+        let found = Arc::new(found);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.found = Some(Arc::clone(&found));
         found
@@ -215,21 +252,50 @@ impl Catalog {
 }
 
 impl Found {
-    fn new(discovery: Discovery, base: Option<&Arc<Entry>>, started: Instant) -> Self {
+    fn new(
+        discovery: Discovery,
+        base: Option<&Arc<Entry>>,
+        loras: &[PathBuf],
+        started: Instant,
+    ) -> Self {
         let Discovery {
             models,
             adapters,
             problems,
         } = discovery;
-        let paths = adapters.iter().map(|a| a.path.display().to_string());
+        let models = with_base(models, base);
+        let given = given_adapters(base, loras);
+        let mut adapters = AdapterEntry::list(adapters, &models);
+        // What the base model was given goes by the name that its engine knows it by.
+        let is_given = |adapter: &Arc<AdapterEntry>| {
+            let is_it = |other: &Arc<AdapterEntry>| {
+                other.key == adapter.key || other.file.name == adapter.file.name
+            };
+            given.iter().any(is_it)
+        };
+        adapters.retain(|adapter| !is_given(adapter));
+        adapters.extend(given);
+        adapters.sort_by(|left, right| left.file.name.cmp(&right.file.name));
         Self {
-            models: with_base(models, base),
-            adapters: paths.collect(),
+            models,
+            adapters,
             problems: problems.iter().map(ToString::to_string).collect(),
             started,
             ended: Instant::now(),
         }
     }
+}
+
+/// The adapters of the base model. One that cannot be read is no adapter; why, the load of its
+/// model says.
+fn given_adapters(base: Option<&Arc<Entry>>, loras: &[PathBuf]) -> Vec<Arc<AdapterEntry>> {
+    let Some(base) = base else {
+        return Vec::new();
+    };
+    let files = loras.iter().filter_map(|path| AdapterFile::open(path).ok());
+    files
+        .map(|file| Arc::new(AdapterEntry::of(file, base)))
+        .collect()
 }
 
 /// The models that were found and the base model, which keeps its plain name: it is what the user

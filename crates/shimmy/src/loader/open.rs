@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use shimmy_chat::{ChatTemplate, TemplateVocabulary};
-use shimmy_engine::{AdapterId, AdapterScale, SamplingParams, Specials, Tokenizer};
+use shimmy_engine::{AdapterId, SamplingParams, Specials, Tokenizer};
 use shimmy_models::{AdapterFile, Metadata, ModelFile};
-use shimmy_server::{AdapterInfo, Hold, LoadedModel, ModelInfo};
+use shimmy_server::{AdapterInfo, Adapters, Hold, LoadedModel, ModelInfo};
 
 use super::target::Target;
 use crate::backend::{self, Footprint, OpenOptions, Opened, Progress};
@@ -55,17 +55,15 @@ pub(super) fn open(
         Adapted::Base | Adapted::Any => adapters_for(&metadata, &models.loras)?,
     };
     let options = OpenOptions {
-        adapters: adapters.iter().map(|(info, _)| info.path.clone()).collect(),
+        adapters: adapters.iter().map(|info| info.path.clone()).collect(),
         ..options.clone()
     };
     let opened = backend::open(file, &options, progress)?;
     let source = metadata.chat_template();
     let template = template(source, Some(&metadata), opened.session.tokenizer())?;
-    let (adapters, default_adapters) = adapters.into_iter().unzip();
     Ok(LoadedModel {
         default_sampling: sampling_of(&metadata),
-        adapters,
-        default_adapters,
+        adapters: Arc::new(Adapters::from(adapters)),
         ..assemble(target, opened, template, started)
     })
 }
@@ -95,30 +93,24 @@ fn assemble(
         info,
         default_sampling: SamplingParams::default(),
         default_adapters: Vec::new(),
-        adapters: Vec::new(),
+        adapters: Arc::default(),
         load_time: started.elapsed(),
         hold: Hold::default(),
     }
 }
 
 /// The configured adapters, if they fit the model.
-fn adapters_for(
-    metadata: &Metadata,
-    loras: &[Lora],
-) -> Result<Vec<(AdapterInfo, AdapterScale)>, String> {
+fn adapters_for(metadata: &Metadata, loras: &[Lora]) -> Result<Vec<AdapterInfo>, String> {
     let open = |(index, lora): (u32, &Lora)| {
         let adapter = AdapterFile::open(&lora.path).map_err(|error| error.to_string())?;
         let fits = adapter.matches_base(metadata);
         fits.map_err(|error| format!("{}: {error}", lora.path.display()))?;
-        let id = AdapterId(index);
-        let path = lora.path.clone();
-        let info = AdapterInfo {
-            id,
+        Ok(AdapterInfo {
+            id: AdapterId(index),
             name: adapter.name,
-            path,
-        };
-        let scale = lora.scale;
-        Ok((info, AdapterScale { id, scale }))
+            path: lora.path.clone(),
+            scale: lora.scale,
+        })
     };
     (0..).zip(loras).map(open).collect()
 }

@@ -142,8 +142,10 @@ impl Residents {
         };
         self.watch();
         let model = loading.await?;
+        let (default_adapters, adapters) = model.adapters.defaults();
         Ok(Arc::new(LoadedModel {
-            hold: Hold::new(lease),
+            default_adapters,
+            hold: Hold::new((lease, adapters)),
             ..LoadedModel::clone(&model)
         }))
     }
@@ -262,6 +264,13 @@ impl Residents {
         if self.table().end_use(serial, Instant::now()) {
             self.settled.notify_all();
             self.changed.notify_one();
+        }
+    }
+
+    /// Changes what the adapters of a model in memory take.
+    pub(super) fn charge_adapters(&self, key: &Path, change: impl FnOnce(u64) -> u64) {
+        if let Some(footprint) = self.table().footprint(key) {
+            footprint.adapters = change(footprint.adapters);
         }
     }
 

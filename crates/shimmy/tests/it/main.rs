@@ -2,6 +2,8 @@
 //! build without it, on the deterministic engine.
 
 #[cfg(feature = "llama")]
+mod adapters;
+#[cfg(feature = "llama")]
 mod bad_input;
 #[cfg(feature = "llama")]
 mod commands;

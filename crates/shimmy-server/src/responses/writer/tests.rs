@@ -25,7 +25,7 @@ fn model() -> LoadedModel {
         info: crate::ModelInfo::default(),
         default_sampling: shimmy_engine::SamplingParams::default(),
         default_adapters: Vec::new(),
-        adapters: Vec::new(),
+        adapters: std::sync::Arc::default(),
         load_time: std::time::Duration::ZERO,
         placement: String::new(),
         hold: crate::Hold::default(),

@@ -133,6 +133,11 @@ impl Table {
         slots.chain(leaving).collect()
     }
 
+    /// What a model takes, to be corrected.
+    pub(super) fn footprint(&mut self, key: &Path) -> Option<&mut Footprint> {
+        self.slots.get_mut(key)?.footprint.as_mut()
+    }
+
     /// Puts a model that has been loaded into its slot.
     pub(super) fn settle(&mut self, key: &Path, model: Arc<LoadedModel>, now: Instant) {
         self.failures.remove(key);

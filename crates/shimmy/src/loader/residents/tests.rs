@@ -49,7 +49,7 @@ fn model(name: &str) -> LoadedModel {
         info: ModelInfo::default(),
         default_sampling: SamplingParams::default(),
         default_adapters: Vec::new(),
-        adapters: Vec::default(),
+        adapters: Arc::default(),
         load_time: Duration::ZERO,
         placement: String::new(),
         hold: Hold::default(),
