@@ -66,6 +66,7 @@ pub use tokenizer::LlamaTokenizer;
 fn initialise() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
+        allocator::configure();
         logging::install();
         // SAFETY: takes no arguments, and `OnceLock` keeps threads from running it at once.
         unsafe { sys::llama_backend_init() };

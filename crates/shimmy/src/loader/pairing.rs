@@ -111,3 +111,62 @@ impl AdapterEntry {
 fn key(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use shimmy_models::ModelFile;
+    use shimmy_testkit::tiny;
+
+    use super::*;
+
+    /// Models in a folder of their own, by name and title, and whether each is the base model.
+    fn models(list: &[(&str, &str, bool)]) -> (tempfile::TempDir, Vec<Arc<Entry>>) {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = |&(name, title, is_base): &(&str, &str, bool)| {
+            let path = folder.path().join(format!("{name}.gguf"));
+            tiny::Model::new().name(title).write(&path).unwrap();
+            Arc::new(Entry::new(ModelFile::open(&path).unwrap(), is_base))
+        };
+        let entries = list.iter().map(entry).collect();
+        (folder, entries)
+    }
+
+    /// An adapter of a model called "Tiny Llama", among these.
+    fn adapter(adapter: &tiny::Adapter, models: &[Arc<Entry>]) -> AdapterEntry {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.gguf");
+        adapter.write(&path).unwrap();
+        AdapterEntry::new(AdapterFile::open(&path).unwrap(), models)
+    }
+
+    fn choice(list: &[(&str, &str, bool)]) -> String {
+        let (_folder, models) = models(list);
+        match adapter(&tiny::Adapter::new(), &models).base(&models) {
+            Choice::One(base) => base.file.name.clone(),
+            Choice::Several(names) => names.join(" or "),
+            Choice::None => "nobody".to_owned(),
+        }
+    }
+
+    #[test]
+    fn of_several_models_the_named_one_is_meant_then_the_base_model() {
+        assert_eq!(choice(&[]), "nobody");
+        assert_eq!(choice(&[("a", "Another", false)]), "a");
+        let named = [("a", "Another", true), ("b", "Tiny Llama", false)];
+        assert_eq!(choice(&named), "b");
+        let base = [("a", "Another", true), ("b", "A third", false)];
+        assert_eq!(choice(&base), "a");
+        let none = [("a", "Another", false), ("b", "A third", false)];
+        assert_eq!(choice(&none), "a or b");
+        let twice = [("a", "Tiny Llama", false), ("b", "Tiny Llama", true)];
+        assert_eq!(choice(&twice), "b");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_never_meant() {
+        let (_folder, models) = models(&[("a", "Tiny Llama", true)]);
+        let foreign = adapter(&tiny::Adapter::for_other_model(), &models);
+        assert!(foreign.bases.is_empty());
+        assert!(matches!(foreign.base(&models), Choice::None));
+    }
+}

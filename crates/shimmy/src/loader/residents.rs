@@ -4,6 +4,7 @@
 //! Owns who loads, who waits for whom, who uses what, and how engines end. It must not know files
 //! or names' meanings: models are told apart by a key.
 
+mod ending;
 mod table;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,9 +21,6 @@ use self::table::{Serial, Slot, State, Table};
 use super::budget::{self, Limits, Room};
 use super::keep::{self, Keep, Usage};
 use crate::backend::{Footprint, Progress};
-
-/// How long shutdown waits for loads to notice that they are not wanted any more.
-const LAST_LOADS: Duration = Duration::from_secs(1);
 
 type Outcome = Result<Arc<LoadedModel>, LoadError>;
 
@@ -237,7 +235,9 @@ impl Residents {
         let mut table = self.table();
         let outcome = match opened {
             Ok(model) if table.is_stopping => {
+                drop(table);
                 model.session.engine().shutdown();
+                table = self.table();
                 Err(failed(name, "the server is shutting down"))
             }
             opened => opened.map(Arc::new),
@@ -310,83 +310,6 @@ impl Residents {
             })
         };
         table.slots.values().filter_map(resident).collect()
-    }
-
-    /// Takes a model out of memory; false if it is not in it, or not yet. Whoever uses the model
-    /// keeps it: the engine ends with its last answer. Blocks until the memory is given back where
-    /// nobody does.
-    pub(super) fn unload(&self, key: &Path) -> bool {
-        let mut table = self.table();
-        if table.slots.get(key).and_then(Slot::ready).is_none() {
-            return false;
-        }
-        let idle = table.retire(key, true);
-        drop(table);
-        if let Some(serial) = idle {
-            self.end(serial);
-        }
-        true
-    }
-
-    /// Takes out of memory what has been idle for too long, and what was only kept by answers that
-    /// have ended, on threads that may block. Returns when to look again.
-    pub(super) fn unload_idle(self: &Arc<Self>, now: Instant) -> Option<Instant> {
-        let mut table = self.table();
-        let expired: Vec<_> = table.expired(now).collect();
-        for key in &expired {
-            self.events.evicted();
-            tracing::debug!(?key, "idle for too long; unloaded");
-            table.retire(key, false);
-        }
-        let ending = table.claim_unused();
-        let next = table.next_deadline();
-        drop(table);
-        for serial in ending {
-            let residents = Arc::clone(self);
-            tokio::task::spawn_blocking(move || residents.end(serial));
-        }
-        next
-    }
-
-    /// Ends the engine of a model that has left the slots, and gives its memory back. Blocks.
-    fn end(&self, serial: Serial) {
-        let model = self.table().take_leaving(serial);
-        if let Some(model) = model {
-            model.session.engine().shutdown();
-            drop(model);
-            crate::backend::return_memory();
-        }
-        self.table().forget(serial);
-        self.settled.notify_all();
-    }
-
-    /// Ends every engine, waits until their memory is given back, and gives loads under way a
-    /// moment to notice. Blocks.
-    pub(super) fn shutdown(&self) {
-        let mut table = self.table();
-        table.is_stopping = true;
-        for slot in table.slots.values() {
-            match &slot.state {
-                // All at once, before any is waited for: each may be in a step that takes a while.
-                State::Ready(model) => model.session.engine().close(),
-                State::Loading { progress, .. } => progress.stop(),
-            }
-        }
-        // A load may be waiting for room.
-        self.settled.notify_all();
-        let is_busy = |table: &mut Table| table.is_busy();
-        let (mut table, waited) = self
-            .settled
-            .wait_timeout_while(table, LAST_LOADS, is_busy)
-            .unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
-            tracing::warn!("a model is still being loaded or unloaded; not waiting for it");
-        }
-        let models = table.clear();
-        drop(table);
-        for model in models {
-            model.session.engine().shutdown();
-        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
