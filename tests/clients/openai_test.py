@@ -308,7 +308,6 @@ def check_weather(arguments):
 @pytest.mark.parametrize(
     "choice", ["required", {"type": "function", "function": {"name": "read_weather"}}]
 )
-@pytest.mark.xfail(strict=True, reason="calls of tools still come back as text")
 def test_a_tool_that_must_be_called_is_called(client, model, choice):
     answer = chat(
         client,
@@ -336,7 +335,7 @@ def test_a_tool_that_must_be_called_is_called(client, model, choice):
     assert after.choices[0].message.content
     assert after.choices[0].message.tool_calls is None
 
-@pytest.mark.xfail(strict=True, reason="calls of tools still come back as text")
+
 def test_tool_calls_stream_in_pieces(client, model):
     stream = chat(
         client,

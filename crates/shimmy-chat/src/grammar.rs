@@ -26,6 +26,9 @@ pub(crate) struct Wish<'a> {
     /// The shape of the text.
     pub(crate) shape: Option<&'a Constraint>,
     pub(crate) thoughts: Thoughts,
+    /// Whether the model is asked to think. Thoughts may be endless, so what must have a shape has
+    /// none that nobody asked for.
+    pub(crate) wants_thoughts: bool,
     /// The control tokens among the marks.
     pub(crate) tokens: &'a [(String, Token)],
 }
@@ -144,10 +147,12 @@ impl Writer<'_> {
 
     /// The thoughts in front, if there can be any.
     fn thoughts(&mut self) -> Option<Expression> {
+        let wants_thoughts = self.wish.wants_thoughts;
         if let Form::Sections(Sections {
             thoughts: Some((open, close)),
             ..
         }) = self.wish.notation.form
+            && wants_thoughts
         {
             let rest = self.text_to(close);
             return Some(Expression::sequence([self.marked(open), rest]).optional());
@@ -155,6 +160,7 @@ impl Writer<'_> {
         match self.wish.thoughts {
             Thoughts::None => None,
             Thoughts::Open(marks) => Some(self.end_of_thoughts(marks)),
+            Thoughts::Possible(_) if !wants_thoughts => None,
             Thoughts::Possible(marks) => {
                 let rest = self.end_of_thoughts(marks);
                 Some(Expression::sequence([self.marked(marks.open), rest]).optional())
@@ -289,3 +295,6 @@ fn marks(blocks: &Blocks) -> impl Iterator<Item = &'static str> {
     let starts = blocks.bodies.iter().filter_map(Body::start);
     blocks.opens.iter().copied().chain(starts)
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,3 +202,54 @@ impl Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What templates of these models say of calls, cut down to what tells them apart.
+    #[test]
+    fn a_template_tells_its_notation() {
+        for (source, name) in [
+            (
+                "within <tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\":",
+                "hermes",
+            ),
+            (
+                "{{- '<tool_call>\\n<function=' + name }}<parameter=",
+                "qwen-coder",
+            ),
+            ("'<seed:tool_call>\\n<function=' <parameter=", "seed"),
+            ("'<minimax:tool_call>' <invoke name=", "minimax"),
+            (
+                "<tool_call>{function-name}\n<arg_key>{arg-key-1}</arg_key>",
+                "glm",
+            ),
+            ("{{ '[AVAILABLE_TOOLS]' }} {{ '[TOOL_CALLS]' }}", "mistral"),
+            ("{{ '[TOOL_CALLS]' + name + '[ARGS]' }}", "mistral-named"),
+            ("'<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>'", "deepseek"),
+            ("<|tool_calls_section_begin|><|tool_call_begin|>", "kimi"),
+            (
+                "<|start|>assistant<|channel|>analysis<|message|>",
+                "harmony",
+            ),
+            (
+                "{{ '<|python_tag|>' }}<|start_header_id|> \"parameters\"",
+                "llama-json",
+            ),
+            (
+                "<|python_tag|> <|eom_id|> <function=example_function_name>{",
+                "function-tag",
+            ),
+            ("[func_name1(params_name1=params_value1", "llama-python"),
+            ("<|tool_list_start|>", "lfm2"),
+            ("<|tool|>{{ tools }}<|/tool|>", "phi"),
+            ("<|tool_call|> <|start_of_role|>", "granite"),
+            ("<TOOLCALL>[", "nemotron"),
+            ("<|START_ACTION|>", "command-r7b"),
+            ("{{ tools }}", "hermes"),
+        ] {
+            assert_eq!(Notation::of(source).name, name, "{source}");
+        }
+    }
+}

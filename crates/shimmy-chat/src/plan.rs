@@ -108,9 +108,8 @@ impl ChatTemplate {
         let thoughts = match manner.thoughts {
             Some(marks) if marks.are_open_after(end) => Thoughts::Open(marks),
             Some(marks) if marks.are_over_after(end) => Thoughts::None,
-            // Thoughts may be endless, so what must have a shape has none that nobody asked for.
-            Some(marks) if request.thinking.enabled == Some(true) => Thoughts::Possible(marks),
-            _ => Thoughts::None,
+            Some(marks) => Thoughts::Possible(marks),
+            None => Thoughts::None,
         };
         let tokens = self.tokens(!tools.is_empty(), tokenizer);
         let only_one_call =
@@ -122,6 +121,7 @@ impl ChatTemplate {
             only_one_call,
             shape: request.shape,
             thoughts,
+            wants_thoughts: request.thinking.is_wanted(),
             tokens: &tokens,
         };
         let hold = wish.hold();

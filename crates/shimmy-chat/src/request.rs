@@ -56,6 +56,13 @@ pub struct Thinking {
     pub effort: Option<String>,
 }
 
+impl Thinking {
+    /// Whether thoughts are asked for.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.enabled.unwrap_or(self.effort.is_some())
+    }
+}
+
 /// A conversation and what is asked of its next message.
 #[derive(Debug, Clone)]
 pub struct ChatRequest<'a> {

@@ -196,3 +196,75 @@ fn known_effort(wish: &str) -> &str {
 fn set(variables: &mut Map<String, Value>, name: &str, value: Value) {
     variables.entry(name).or_insert(value);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(enabled: Option<bool>, effort: Option<&str>, read: &[&str]) -> (Value, Vec<Unheard>) {
+        let thinking = Thinking {
+            enabled,
+            effort: effort.map(str::to_owned),
+        };
+        let read = read.iter().map(|name| (*name).to_owned()).collect();
+        let mut variables = Map::new();
+        let unheard = tell(&thinking, &read, true, &mut variables);
+        (Value::Object(variables), unheard)
+    }
+
+    #[test]
+    fn what_is_asked_goes_where_the_template_reads_it() {
+        use serde_json::json;
+        for (enabled, effort, read, variables) in [
+            (
+                Some(false),
+                None,
+                &["enable_thinking"][..],
+                json!({ "enable_thinking": false }),
+            ),
+            (Some(true), None, &["thinking"], json!({ "thinking": true })),
+            (
+                Some(false),
+                None,
+                &["thinking_budget"],
+                json!({ "thinking_budget": 0 }),
+            ),
+            (
+                None,
+                Some("max"),
+                &["reasoning_effort"],
+                json!({ "reasoning_effort": "high" }),
+            ),
+            (
+                None,
+                None,
+                &["enable_thinking", "reasoning_effort"],
+                json!({}),
+            ),
+        ] {
+            assert_eq!(
+                told(enabled, effort, read),
+                (variables, Vec::new()),
+                "{read:?}"
+            );
+        }
+        assert_eq!(told(Some(false), None, &[]).1, [Unheard::Thinking]);
+        assert_eq!(
+            told(None, Some("low"), &["enable_thinking"]).1,
+            [Unheard::Effort]
+        );
+    }
+
+    #[test]
+    fn a_model_that_does_not_think_need_not_be_told_not_to() {
+        let tell = |enabled| {
+            let thinking = Thinking {
+                enabled: Some(enabled),
+                effort: None,
+            };
+            tell(&thinking, &HashSet::new(), false, &mut Map::new())
+        };
+        assert_eq!(tell(false), []);
+        assert_eq!(tell(true), [Unheard::Thinking]);
+    }
+}
