@@ -75,6 +75,7 @@ impl Wish<'_> {
         let mut writer = Writer {
             wish: *self,
             grammar: Grammar::default(),
+            arguments: Vec::new(),
         };
         let rest = match (must_call, may_call) {
             (true, _) => writer.calls(),
@@ -104,6 +105,8 @@ impl Wish<'_> {
 struct Writer<'a> {
     wish: Wish<'a>,
     grammar: Grammar,
+    /// What the arguments of each tool must be, once a call has been written.
+    arguments: Vec<Expression>,
 }
 
 impl Writer<'_> {
@@ -241,33 +244,42 @@ impl Writer<'_> {
 
     /// One call of any tool that may be called, after `lead`; without `said`, which has been said.
     fn call(&mut self, lead: &str, said: &str) -> Expression {
-        let tools = self.wish.tools.iter();
-        let tools: Vec<&Tool> = match self.wish.choice {
-            ToolChoice::Named(name) => tools.filter(|tool| tool.name == *name).collect(),
-            _ => tools.collect(),
-        };
-        let calls: Vec<Expression> = tools
-            .into_iter()
-            .map(|tool| self.call_of(tool, lead, said))
+        if self.arguments.is_empty() {
+            let schemas: Vec<Value> = self.callable().map(|tool| self.schema(tool)).collect();
+            let schemas = schemas.iter().map(Expression::schema);
+            self.arguments = schemas.map(|schema| self.grammar.rule(schema)).collect();
+        }
+        let calls = self.callable().zip(&self.arguments);
+        let calls: Vec<Expression> = calls
+            .map(|(tool, arguments)| self.call_of(&tool.name, arguments, lead, said))
             .collect();
         self.grammar.rule(Expression::one_of(calls))
     }
 
-    fn call_of(&mut self, tool: &Tool, lead: &str, said: &str) -> Expression {
+    /// The tools that may be called.
+    fn callable(&self) -> impl Iterator<Item = &Tool> {
+        let named = match self.wish.choice {
+            ToolChoice::Named(name) => Some(name),
+            _ => None,
+        };
+        let tools = self.wish.tools.iter();
+        tools.filter(move |tool| named.is_none_or(|name| *name == tool.name))
+    }
+
+    fn call_of(&self, name: &str, arguments: &Expression, lead: &str, said: &str) -> Expression {
         let call = self.wish.notation.spelling.call;
         let (before, rest) = call.split_once(Spelling::NAME).unwrap_or((call, ""));
         let (between, after) = rest.split_once(Spelling::ARGUMENTS).unwrap_or((rest, ""));
         let before = format!("{lead}{before}");
         let before = before.strip_prefix(said).unwrap_or(&before);
         // As in a JSON string, where most notations have it; other names need no escapes.
-        let name = Value::from(tool.name.as_str()).to_string();
+        let name = Value::from(name).to_string();
         let name = Expression::literal(name.trim_matches('"'));
-        let arguments = self.grammar.rule(Expression::schema(&self.schema(tool)));
         Expression::sequence([
             self.marked(before),
             name,
             self.marked(between),
-            arguments,
+            arguments.clone(),
             self.marked(after),
         ])
     }
