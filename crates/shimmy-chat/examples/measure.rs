@@ -1,6 +1,8 @@
 //! How long a conversation of 100 messages with 20 tools takes: template, plan and the reading of
 //! an answer. `cargo run --release -p shimmy-chat --example measure`.
 
+#![expect(clippy::print_stdout, reason = "the measurements are the output")]
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, json};
