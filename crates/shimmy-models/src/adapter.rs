@@ -6,11 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::discovery::Source;
 use crate::error::{ModelError, read_file};
 use crate::gguf::{Metadata, TensorInfo, Value};
+use crate::roots::Source;
 use crate::text::quoted;
-use crate::{names, serial};
+use crate::{ModelFile, names, serial};
 
 /// A LoRA adapter on disk.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +30,8 @@ pub struct AdapterFile {
     pub title: Option<String>,
     /// The names of the models that it was made for, if it says so.
     pub base_models: Vec<String>,
+    /// The models found beside it that it belongs to, by name. Empty but in a discovery.
+    pub bases: Vec<String>,
     /// LoRA's scaling numerator, if it says so.
     pub alpha: Option<f64>,
     /// When the file was last changed.
@@ -89,9 +91,53 @@ impl AdapterFile {
             architecture: metadata.architecture().to_owned(),
             title: metadata.name().map(ToOwned::to_owned),
             base_models: bases.into_iter().map(ToOwned::to_owned).collect(),
+            bases: Vec::new(),
             alpha: metadata.get("adapter.lora.alpha").and_then(Value::as_f64),
             modified: facts.modified().unwrap_or(UNIX_EPOCH),
             tensors: metadata.tensors().to_vec(),
+        })
+    }
+
+    /// Whether the adapter belongs to a model, as far as both say so: by the architecture, by the
+    /// width and the number of layers that it changes, and by the name of its base if it has one.
+    /// [`AdapterFile::matches_base`] has the last word, before a load.
+    pub(crate) fn belongs_to(&self, model: &ModelFile) -> bool {
+        let summary = &model.summary;
+        if summary.architecture.as_ref() != Some(&self.architecture) {
+            return false;
+        }
+        let (width, layers) = self.shape();
+        let fits = |own: Option<u64>, theirs: Option<u64>| match (own, theirs) {
+            (Some(own), Some(theirs)) => own == theirs,
+            _ => true,
+        };
+        if !fits(width, summary.embedding_length) || layers > summary.layer_count.unwrap_or(layers)
+        {
+            return false;
+        }
+        let mut theirs = summary
+            .title
+            .iter()
+            .chain(&summary.base_models)
+            .chain([&model.name]);
+        self.base_models.is_empty()
+            || theirs.any(|name| self.base_models.iter().any(|base| is_same_name(base, name)))
+    }
+
+    /// The width of the embeddings and the number of layers of its base, as its tensors tell.
+    fn shape(&self) -> (Option<u64>, u64) {
+        let block = |tensor: &TensorInfo| {
+            let (number, part) = tensor.name.strip_prefix("blk.")?.split_once('.')?;
+            Some((
+                number.parse::<u64>().ok()?,
+                part == "attn_q.weight.lora_a",
+                tensor.dims[0],
+            ))
+        };
+        let blocks = self.tensors.iter().filter_map(block);
+        blocks.fold((None, 0), |(width, layers), (number, is_query, inputs)| {
+            let width = width.or(is_query.then_some(inputs));
+            (width, layers.max(number.saturating_add(1)))
         })
     }
 
@@ -129,4 +175,13 @@ impl AdapterFile {
         }
         Ok(())
     }
+}
+
+/// Names of one model are written in many ways: `Llama 3.2 1B Instruct`, `llama-3.2-1b-instruct`.
+fn is_same_name(left: &str, right: &str) -> bool {
+    let plain = |text: &str| {
+        let letters = text.chars().filter(|letter| letter.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).collect::<String>()
+    };
+    plain(left) == plain(right)
 }

@@ -6,22 +6,36 @@
 //! against the file's size and a fixed limit.
 
 mod adapter;
+mod aliases;
+mod capability;
 mod discovery;
 mod error;
+mod facts;
+mod files;
 pub mod gguf;
+mod header_cache;
+mod hub_path;
 mod locate;
 mod model;
 pub mod names;
+mod ollama;
+mod projector;
+mod roots;
 mod serial;
 mod shards;
 mod text;
 mod walk;
 
 pub use adapter::{AdapterFile, BaseMismatch};
-pub use discovery::{Discovery, RootSettings, Roots, Source, discover};
+pub use aliases::{AliasError, Aliases};
+pub use capability::Capability;
+pub use discovery::{Discovery, discover};
 pub use error::ModelError;
 pub use gguf::{GgufError, Metadata};
 pub use locate::OutsideFolders;
 pub use model::{ModelFile, Summary};
-pub use names::{NameError, resolve};
+pub use names::{NameError, resolve, resolve_among};
+pub use ollama::{Companions, ManifestError};
+pub use projector::ProjectorFile;
+pub use roots::{Elsewhere, RootSettings, Roots, Source};
 pub use walk::{Problem, ProblemReason};

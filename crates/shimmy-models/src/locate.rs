@@ -33,7 +33,7 @@ impl Roots {
             return Err(OutsideFolders);
         }
         let folders: Vec<_> = self
-            .0
+            .folders
             .iter()
             .filter_map(|root| Some((fs::canonicalize(&root.path).ok()?, root.source)))
             .collect();

@@ -4,11 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::discovery::Source;
-use crate::error::{ModelError, read_file};
+use crate::capability::{self, Capability};
+use crate::error::ModelError;
+use crate::facts::Headers;
 use crate::gguf::{FileKind, Metadata, Split};
+use crate::hub_path::{HubPath, digest_of_blob};
+use crate::ollama::{Companions, Package};
+use crate::roots::Source;
 use crate::shards::ShardName;
 use crate::{names, serial};
 
@@ -17,6 +21,8 @@ use crate::{names, serial};
 pub struct ModelFile {
     /// What clients call it. Unique within one discovery.
     pub name: String,
+    /// Other names for it: those that users gave, and those that its store has for the same files.
+    pub aliases: Vec<String>,
     /// The file to load: of a split model, the first part.
     #[serde(serialize_with = "serial::path")]
     pub path: PathBuf,
@@ -30,16 +36,22 @@ pub struct ModelFile {
     pub size_bytes: u64,
     /// Where it was found.
     pub source: Source,
+    /// The repository of a model hub that it was downloaded from, `OWNER/NAME`, if that is known.
+    pub repository: Option<String>,
+    /// `sha256:` and the digits of the (first) file, where its store names files so.
+    pub digest: Option<String>,
     /// What its header says.
     #[serde(flatten)]
     pub summary: Summary,
+    /// The files that belong to it.
+    pub companions: Companions,
     /// When any of its files was last changed.
     #[serde(serialize_with = "serial::seconds")]
     pub modified: SystemTime,
 }
 
 /// The part of a model's metadata that lists show. All unknown while the first part is missing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The architecture, such as `llama`.
     pub architecture: Option<String>,
@@ -57,10 +69,15 @@ pub struct Summary {
     pub layer_count: Option<u64>,
     /// Whether it brings a chat template.
     pub has_chat_template: bool,
+    /// What it can do, as its metadata and templates tell.
+    pub capabilities: Vec<Capability>,
+    /// The names of the models that it was made from, if it says so.
+    pub base_models: Vec<String>,
 }
 
 impl Summary {
-    fn new(metadata: &Metadata) -> Self {
+    pub(crate) fn new(metadata: &Metadata) -> Self {
+        let bases = metadata.base_models();
         Self {
             architecture: Some(metadata.architecture().to_owned()),
             title: metadata.name().map(ToOwned::to_owned),
@@ -70,6 +87,8 @@ impl Summary {
             embedding_length: metadata.embedding_length(),
             layer_count: metadata.layer_count(),
             has_chat_template: metadata.chat_template().is_some(),
+            capabilities: capability::of_metadata(metadata),
+            base_models: bases.into_iter().map(ToOwned::to_owned).collect(),
         }
     }
 }
@@ -84,7 +103,7 @@ impl ModelFile {
                 path: path.to_owned(),
             });
         }
-        let model = Self::read(path, Source::Given)?;
+        let model = Self::read(path, Source::Given, &mut Headers::default())?;
         match model.missing.into_iter().next() {
             Some(path) => Err(ModelError::MissingShard { path }),
             None => Ok(Self {
@@ -95,11 +114,15 @@ impl ModelFile {
     }
 
     /// The model that the file at `path` is, or is a part of, complete or not.
-    pub(crate) fn read(path: &Path, source: Source) -> Result<Self, ModelError> {
+    pub(crate) fn read(
+        path: &Path,
+        source: Source,
+        headers: &mut Headers,
+    ) -> Result<Self, ModelError> {
         let Some(shard) = ShardName::parse(path) else {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             let mut model = Self::empty(names::from_stem(&stem), path.to_owned(), source);
-            model.add(path, None)?;
+            model.add(path, None, headers)?;
             return Ok(model);
         };
         let parts = shard.parts();
@@ -110,7 +133,7 @@ impl ModelFile {
                 number,
                 count: shard.count().into(),
             };
-            match model.add(&part, Some(split)) {
+            match model.add(&part, Some(split), headers) {
                 Ok(()) => model.shards.push(part),
                 Err(ModelError::NotFound { path }) => model.missing.push(path),
                 Err(error) => return Err(error),
@@ -122,9 +145,48 @@ impl ModelFile {
         Ok(model)
     }
 
+    /// Adds what its store says of it.
+    pub(crate) fn with_package(mut self, package: Package) -> Self {
+        capability::add(&mut self.summary.capabilities, package.capabilities);
+        Self {
+            name: package.name,
+            companions: package.companions,
+            ..self
+        }
+    }
+
+    /// The families that its parts belong to: its architecture, and `clip` with a projector.
+    pub fn families(&self) -> Vec<String> {
+        let projector = (!self.companions.projectors.is_empty()).then(|| "clip".to_owned());
+        self.summary
+            .architecture
+            .iter()
+            .cloned()
+            .chain(projector)
+            .collect()
+    }
+
+    /// What tells it from its namesakes: the repository, or the folder, that it is in.
+    pub(crate) fn group(&self) -> String {
+        if let Some(repository) = &self.repository {
+            return repository.clone();
+        }
+        let folder = self.path.parent().and_then(Path::file_name);
+        match self.source {
+            Source::Ollama => "ollama".to_owned(),
+            _ => folder.unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+
     fn empty(name: String, path: PathBuf, source: Source) -> Self {
+        // In a Hugging Face cache it is a link to a blob; blobs of Ollama's come by their own path.
+        let blob = path.read_link();
         Self {
             name,
+            aliases: Vec::new(),
+            repository: HubPath::parse(&path).map(|hub| hub.repository),
+            digest: digest_of_blob(blob.as_deref().unwrap_or(&path)),
+            companions: Companions::default(),
             path,
             shards: Vec::new(),
             missing: Vec::new(),
@@ -136,27 +198,32 @@ impl ModelFile {
     }
 
     /// Adds what a file holds. `named` is the part that its name says it is.
-    fn add(&mut self, path: &Path, named: Option<Split>) -> Result<(), ModelError> {
-        let (metadata, facts) = read_file(path)?;
+    fn add(
+        &mut self,
+        path: &Path,
+        named: Option<Split>,
+        headers: &mut Headers,
+    ) -> Result<(), ModelError> {
+        let (facts, file) = headers.facts(path)?;
         let path = || path.to_owned();
-        match metadata.file_kind() {
+        match facts.kind {
             FileKind::Model => {}
             FileKind::Adapter => return Err(ModelError::IsAdapter { path: path() }),
             FileKind::Projector | FileKind::Other => {
                 return Err(ModelError::NotAModel { path: path() });
             }
         }
-        check_split(metadata.split(), named).map_err(|inside| ModelError::MisnamedShard {
+        check_split(facts.split, named).map_err(|inside| ModelError::MisnamedShard {
             path: path(),
             number: inside.number.saturating_add(1),
             count: inside.count,
         })?;
-        self.size_bytes = self.size_bytes.saturating_add(facts.len());
-        self.modified = self.modified.max(facts.modified().unwrap_or(UNIX_EPOCH));
+        self.size_bytes = self.size_bytes.saturating_add(file.len());
+        self.modified = self.modified.max(file.modified().unwrap_or(UNIX_EPOCH));
         if named.is_none_or(|split| split.number == 0) {
-            self.summary = Summary::new(&metadata);
+            self.summary = facts.summary;
         } else if let Some(sum) = &mut self.summary.parameter_count {
-            *sum = sum.saturating_add(metadata.parameter_count());
+            *sum = sum.saturating_add(facts.parameter_count);
         }
         Ok(())
     }

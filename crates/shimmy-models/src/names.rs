@@ -2,8 +2,7 @@
 //! directions; must not know files, so that no name can reach the file system.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
 
 use crate::text::quoted;
 
@@ -99,6 +98,23 @@ pub fn resolve(query: &str, names: &[impl AsRef<str>]) -> Result<usize, NameErro
     Err(not_found(closest(bare, names)))
 }
 
+/// Finds the model that `query` means among models that have further names. Those count as a whole
+/// only, and less than the models' own.
+pub fn resolve_among<'a>(
+    query: &str,
+    models: impl IntoIterator<Item = (&'a str, &'a [String])>,
+) -> Result<usize, NameError> {
+    let (names, aliases): (Vec<&str>, Vec<&[String]>) = models.into_iter().unzip();
+    let bare = fold(query.strip_suffix(":latest").unwrap_or(query));
+    if !names.iter().any(|name| fold(name) == bare) {
+        let has_it = |aliases: &&[String]| aliases.iter().any(|alias| fold(alias) == bare);
+        if let Some(index) = aliases.iter().position(has_it) {
+            return Ok(index);
+        }
+    }
+    resolve(query, &names)
+}
+
 /// The name of a file: its stem in lower case, `_` and blanks as `-`. `stem` has no shard suffix.
 pub(crate) fn from_stem(stem: &str) -> String {
     let mut name = String::with_capacity(stem.len());
@@ -115,28 +131,25 @@ pub(crate) fn from_stem(stem: &str) -> String {
     name[..name.floor_char_boundary(MAX_NAME / 2 - 8)].to_owned()
 }
 
-/// Makes the names of files unique: where several have the same, each gets its folder's name in
-/// front; what is still the same gets a number, in the order given.
-pub(crate) fn disambiguate(files: &[(String, &Path)]) -> Vec<String> {
+/// Makes names unique: where several are the same, each gets its group in front (a folder, a
+/// repository); what is still the same gets a number, in the order given.
+pub(crate) fn disambiguate(files: &[(String, String)]) -> Vec<String> {
     let mut uses: HashMap<&str, usize> = HashMap::new();
     for (name, _) in files {
         *uses.entry(name).or_default() += 1;
     }
-    let in_folder = |(name, path): &(String, &Path)| {
-        let folder = path.parent().and_then(Path::file_name);
-        match folder {
-            Some(folder) if uses[name.as_str()] > 1 => {
-                format!("{}-{name}", from_stem(&folder.to_string_lossy()))
-            }
-            _ => name.clone(),
-        }
+    let in_group = |(name, group): &(String, String)| match group.as_str() {
+        "" => name.clone(),
+        group if uses[name.as_str()] > 1 => format!("{}-{name}", from_stem(group)),
+        _ => name.clone(),
     };
-    let mut names: Vec<String> = files.iter().map(in_folder).collect();
-    for index in 0..names.len() {
-        let wanted = names[index].clone();
+    let mut names: Vec<String> = files.iter().map(in_group).collect();
+    let mut taken = HashSet::with_capacity(names.len());
+    for name in &mut names {
+        let wanted = name.clone();
         let mut number = 2;
-        while names[..index].contains(&names[index]) {
-            names[index] = format!("{wanted}-{number}");
+        while !taken.insert(name.clone()) {
+            *name = format!("{wanted}-{number}");
             number += 1;
         }
     }
@@ -150,7 +163,7 @@ fn fold(text: &str) -> String {
 
 /// Whether a question can be a name at all. Anything else gets no suggestions: it is a mistake or
 /// an attack, and its answer should be short and cheap.
-fn is_plausible(query: &str) -> bool {
+pub(crate) fn is_plausible(query: &str) -> bool {
     !query.is_empty()
         && query.len() <= MAX_NAME
         && !query.starts_with(['-', '/', '\\'])
@@ -174,7 +187,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{NameError, Path, disambiguate, from_stem, resolve};
+    use super::{NameError, disambiguate, from_stem, resolve, resolve_among};
 
     const NAMES: [&str; 5] = [
         "qwen2.5-0.5b-instruct-q4-k-m",
@@ -206,6 +219,21 @@ mod tests {
             Ok(1),
             "a beginning wins over a middle"
         );
+    }
+
+    #[test]
+    fn other_names_count_as_a_whole_and_after_the_models_own() {
+        let aliases = [vec![], vec!["gpt-4o".to_owned(), "one".to_owned()]];
+        let models = || {
+            ["one", "two"]
+                .into_iter()
+                .zip(aliases.iter().map(Vec::as_slice))
+        };
+        let find = |query| resolve_among(query, models()).ok();
+        assert_eq!(find("GPT-4o:latest"), Some(1));
+        assert_eq!(find("one"), Some(0));
+        assert_eq!(find("tw"), Some(1));
+        assert_eq!(find("gpt"), None);
     }
 
     #[test]
@@ -261,13 +289,20 @@ mod tests {
     }
 
     #[test]
-    fn equal_names_get_their_folders_and_then_numbers() {
-        let files = ["/a/x.gguf", "/b/x.gguf", "/c/b/x.gguf", "/a/y.gguf"].map(Path::new);
-        let files = files.map(|path| {
-            let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
-            (stem, path)
-        });
-        assert_eq!(disambiguate(&files), ["a-x", "b-x", "b-x-2", "y"]);
+    fn equal_names_get_their_groups_and_then_numbers() {
+        let files = [
+            ("x", "a"),
+            ("x", "b"),
+            ("x", "b"),
+            ("y", "a"),
+            ("z", ""),
+            ("z", ""),
+        ];
+        let files = files.map(|(name, group)| (name.to_owned(), group.to_owned()));
+        assert_eq!(
+            disambiguate(&files),
+            ["a-x", "b-x", "b-x-2", "y", "z", "z-2"]
+        );
     }
 
     proptest! {
@@ -282,7 +317,7 @@ mod tests {
         fn a_name_made_from_a_file_finds_it_again(
             stems in prop::collection::hash_set("[a-zA-Z0-9._ -]{1,20}", 1..6)
         ) {
-            let files: Vec<_> = stems.iter().map(|s| (from_stem(s), Path::new("/m/f"))).collect();
+            let files: Vec<_> = stems.iter().map(|s| (from_stem(s), "m".to_owned())).collect();
             let names = disambiguate(&files);
             prop_assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
             for (index, name) in names.iter().enumerate() {

@@ -7,14 +7,18 @@ use std::{fmt, fs, io};
 
 use serde::{Serialize, Serializer};
 
-use crate::discovery::{Root, Source};
+use crate::aliases::AliasError;
 use crate::error::ModelError;
+use crate::ollama::{self, ManifestError, Package};
+use crate::roots::{Layout, Root, Source};
 use crate::serial;
 
 /// How many folders deep a walk goes below its root.
 const MAX_DEPTH: usize = 8;
-/// How many entries of folders one discovery looks at.
-const MAX_ENTRIES: usize = 100_000;
+/// The same below a folder of Python packages, which are many and large.
+const PACKAGE_DEPTH: usize = 2;
+/// How many entries of folders are looked at below one root.
+pub(crate) const MAX_ENTRIES: usize = 100_000;
 
 /// Something in a model folder that should be a model and cannot be used. To be shown to the user
 /// as a warning; it never hides other models.
@@ -32,6 +36,7 @@ impl fmt::Display for Problem {
         match &self.reason {
             // It names the file, perhaps another one: the part of a split model that is at fault.
             ProblemReason::Model(error) => error.fmt(formatter),
+            ProblemReason::Aliases(error) => error.fmt(formatter),
             reason => write!(formatter, "{}: {reason}", self.path.display()),
         }
     }
@@ -55,6 +60,18 @@ pub enum ProblemReason {
     /// A model folder that is no folder.
     #[error("it is not a folder")]
     NotAFolder,
+    /// A manifest of Ollama's that does not lead to a model.
+    #[error("it is no proper manifest: {0}")]
+    Manifest(#[from] ManifestError),
+    /// What was read could not be written down for the next search, which will be slower.
+    #[error("what was read cannot be remembered there: {0}")]
+    NotRemembered(io::Error),
+    /// The names that users gave cannot be read.
+    #[error(transparent)]
+    Aliases(#[from] AliasError),
+    /// A name that a user gave to a file that is gone.
+    #[error("it is named {0:?}, and it is not among the models")]
+    LostAlias(String),
     /// A GGUF file that is not a model or adapter that can be used.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -66,11 +83,13 @@ impl Serialize for ProblemReason {
     }
 }
 
-/// A file with the right ending, once.
+/// A file that may be a model, once.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) path: PathBuf,
     pub(crate) source: Source,
+    /// What a store says of it, where the file's own name says nothing.
+    pub(crate) package: Option<Package>,
 }
 
 /// What a walk found.
@@ -84,24 +103,27 @@ pub(crate) struct Walk {
     seen: HashSet<PathBuf>,
     /// Links that lead to other places within the model folders, looked at after the files.
     links: Vec<(Candidate, PathBuf)>,
-    entries: usize,
+    roots: Vec<(PathBuf, Source)>,
 }
 
 impl Walk {
     /// Walks all roots, in their order. A root that does not exist is no problem.
     pub(crate) fn all(roots: &[Root]) -> Self {
         let mut walk = Self::default();
-        let mut real = Vec::new();
         for root in roots {
             match fs::canonicalize(&root.path) {
-                Ok(path) if path.is_dir() => real.push((path, root.source)),
+                Ok(path) if path.is_dir() => walk.roots.push((path, root.source)),
                 Ok(_) => walk.problem(&root.path, ProblemReason::NotAFolder),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if is_absent(&error, root.source) => {}
                 Err(error) => walk.problem(&root.path, error.into()),
             }
         }
-        for (path, source) in &real {
-            walk.root(path, *source, &real);
+        for (path, source) in walk.roots.clone() {
+            match source.layout() {
+                Layout::Ollama => ollama::search(&path, source, &mut walk),
+                Layout::Tree if ollama::is_store(&path) => ollama::search(&path, source, &mut walk),
+                layout => walk.root(&path, source, layout),
+            }
         }
         // A file is listed under its own name, and under a link's only if the walk does not come
         // to the file itself: in a Hugging Face cache it is a blob without an ending.
@@ -111,50 +133,49 @@ impl Walk {
         walk
     }
 
-    fn root(&mut self, root: &Path, source: Source, roots: &[(PathBuf, Source)]) {
+    fn root(&mut self, root: &Path, source: Source, layout: Layout) {
         let mut folders = vec![(root.to_owned(), 0)];
+        let mut entries = 0;
         while let Some((folder, depth)) = folders.pop() {
             if !self.seen.insert(folder.clone()) {
                 continue;
             }
-            let entries = match sorted_entries(&folder) {
-                Ok(entries) => entries,
-                Err(error) => {
-                    self.problem(&folder, error.into());
-                    continue;
-                }
-            };
-            for (path, kind) in entries {
-                self.entries += 1;
-                if self.entries > MAX_ENTRIES {
-                    // One entry says it; the walks of further roots end at their first entry.
-                    if self.entries == MAX_ENTRIES + 1 {
-                        self.problem(&path, ProblemReason::TooMany);
-                    }
+            for (path, kind) in self.entries(&folder) {
+                entries += 1;
+                if entries > MAX_ENTRIES {
+                    self.problem(&path, ProblemReason::TooMany);
                     return;
                 }
                 if kind.is_symlink() {
-                    self.link(path, source, roots);
+                    self.link(path, source);
                 } else if kind.is_dir() {
-                    match is_hidden(&path) || !source.has_subfolders() {
-                        true => {}
-                        false if depth < MAX_DEPTH => folders.push((path, depth + 1)),
-                        false => self.problem(&path, ProblemReason::TooDeep),
+                    match enter(path, depth, layout) {
+                        Ok(Some(path)) => folders.push((path, depth + 1)),
+                        Ok(None) => {}
+                        Err(path) => self.problem(&path, ProblemReason::TooDeep),
                     }
                 } else if kind.is_file() && has_ending(&path) {
                     let target = path.clone();
-                    self.candidate(Candidate { path, source }, target);
+                    self.candidate(Candidate::new(path, source), target);
                 }
             }
         }
     }
 
+    /// The entries of a folder in the order of their names: the result must not depend on the disk.
+    pub(crate) fn entries(&mut self, folder: &Path) -> Vec<(PathBuf, fs::FileType)> {
+        sorted_entries(folder).unwrap_or_else(|error| {
+            self.problem(folder, error.into());
+            Vec::new()
+        })
+    }
+
     /// A folder that a link leads to needs no walk: it is outside, or its root's walk finds it.
-    fn link(&mut self, path: PathBuf, source: Source, roots: &[(PathBuf, Source)]) {
+    fn link(&mut self, path: PathBuf, source: Source) {
         match fs::canonicalize(&path) {
-            Ok(target) if roots.iter().any(|root| holds(root, &target)) => {
+            Ok(target) if self.holds(&target) => {
                 if target.is_file() && has_ending(&path) {
-                    self.links.push((Candidate { path, source }, target));
+                    self.links.push((Candidate::new(path, source), target));
                 }
             }
             Ok(target) if target.is_dir() || has_ending(&path) => {
@@ -166,13 +187,19 @@ impl Walk {
         }
     }
 
-    fn candidate(&mut self, candidate: Candidate, target: PathBuf) {
+    /// Whether the walk of some root may come to `target`.
+    pub(crate) fn holds(&self, target: &Path) -> bool {
+        self.roots.iter().any(|root| holds(root, target))
+    }
+
+    /// Adds a file, unless the file that it is in the end is there already.
+    pub(crate) fn candidate(&mut self, candidate: Candidate, target: PathBuf) {
         if self.seen.insert(target) {
             self.candidates.push(candidate);
         }
     }
 
-    fn problem(&mut self, path: &Path, reason: ProblemReason) {
+    pub(crate) fn problem(&mut self, path: &Path, reason: ProblemReason) {
         self.problems.push(Problem {
             path: path.to_owned(),
             reason,
@@ -182,14 +209,61 @@ impl Walk {
 
 /// Whether a root's walk may come to `target`; both without links.
 pub(crate) fn holds((root, source): &(PathBuf, Source), target: &Path) -> bool {
-    if source.has_subfolders() {
-        target.starts_with(root)
-    } else {
-        target.parent() == Some(root)
+    match source.layout() {
+        Layout::Flat => target.parent() == Some(root),
+        _ => target.starts_with(root),
     }
 }
 
-/// The entries of a folder in the order of their names: the result must not depend on the disk.
+impl Candidate {
+    fn new(path: PathBuf, source: Source) -> Self {
+        Self {
+            path,
+            source,
+            package: None,
+        }
+    }
+}
+
+/// Whether a root is not there for this user: another one's service may keep its store to itself.
+fn is_absent(error: &io::Error, source: Source) -> bool {
+    match error.kind() {
+        io::ErrorKind::NotFound => true,
+        io::ErrorKind::PermissionDenied => source == Source::Ollama,
+        _ => false,
+    }
+}
+
+/// The folder to walk for a folder that the walk came to, perhaps one in it; `Err` of the folder if
+/// it is too deep to be looked into.
+fn enter(path: PathBuf, depth: usize, layout: Layout) -> Result<Option<PathBuf>, PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_model = name.starts_with("models--");
+    if is_hidden(&path) || layout == Layout::Flat {
+        return Ok(None);
+    }
+    match layout {
+        Layout::HuggingFace if depth == 0 && !is_model => return Ok(None),
+        Layout::Packages if depth >= PACKAGE_DEPTH || name.ends_with("-info") => return Ok(None),
+        _ if depth >= MAX_DEPTH => return Err(path),
+        _ => {}
+    }
+    if !is_model {
+        return Ok(Some(path));
+    }
+    // A repository of a Hugging Face cache, wherever it is: its blobs come by their links.
+    let snapshots = path.join("snapshots");
+    Ok(Some(if is_plain_folder(&snapshots) {
+        snapshots
+    } else {
+        path
+    }))
+}
+
+fn is_plain_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| file.is_dir())
+}
+
 fn sorted_entries(folder: &Path) -> io::Result<Vec<(PathBuf, fs::FileType)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder)?.take(MAX_ENTRIES + 1) {

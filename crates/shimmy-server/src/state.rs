@@ -139,6 +139,10 @@ pub struct ModelInfo {
     pub sha256: Option<String>,
     /// Why it cannot be loaded, if that is known already: a missing shard, a broken header.
     pub problem: Option<String>,
+    /// Other names for it.
+    pub aliases: Vec<String>,
+    /// Its architecture, and `clip` if it has a projector for pictures.
+    pub families: Vec<String>,
 }
 
 /// What a model can do beside continuing texts and conversations.
@@ -153,6 +157,8 @@ pub enum Capability {
     Insert,
     /// It makes vectors of texts, and nothing else.
     Embedding,
+    /// It ranks texts, and nothing else.
+    Rerank,
     /// It sees pictures.
     Vision,
 }

@@ -10,18 +10,18 @@ mod details;
 mod keep;
 mod lora;
 mod open;
+mod package;
 mod pairing;
 mod residents;
 mod target;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use shimmy_engine::EngineConfig;
-use shimmy_models::{RootSettings, Roots};
+use shimmy_models::{AdapterFile, Roots};
 use shimmy_server::{
     AdapterFailure, AdapterListing, EngineReport, KeepAlive, LoadError, LoadedModel, Loader,
     ModelDetails, ModelEvents, ModelInfo, ModelState, ModelStatus, NewAdapter, Resident,
@@ -35,7 +35,7 @@ use self::residents::{Budget, Glance, Opening, Residents, Stay};
 use self::target::Target;
 use crate::backend::{self, OpenOptions};
 use crate::config::{Adapted, MemoryBudget, ModelConfig, ResidenceConfig};
-use crate::memory;
+use crate::{memory, places};
 
 /// What to do when there is no model.
 pub(crate) const HINT: &str = "put a .gguf file into ./models or ~/models, or name one with \
@@ -58,13 +58,7 @@ impl LocalLoader {
         options: OpenOptions,
         residence: ResidenceConfig,
     ) -> Self {
-        let roots = Roots::from_settings(&RootSettings {
-            working_folder: PathBuf::from("."),
-            base_gguf: models.base.clone(),
-            model_paths: models.dirs.clone(),
-            model_dirs: Vec::new(),
-            home: std::env::home_dir(),
-        });
+        let roots = Roots::from_settings(&places::settings(&models));
         // A command's adapters belong to whichever model it loads.
         let loras = match models.adapted {
             Adapted::Base => models.loras.iter().map(|lora| lora.path.clone()).collect(),
@@ -105,10 +99,10 @@ impl LocalLoader {
     }
 
     /// The adapters that were found. Blocks on the disk if nobody has looked yet.
-    pub(crate) fn adapter_paths(&self) -> Vec<String> {
+    pub(crate) fn adapter_files(&self) -> Vec<AdapterFile> {
         let found = self.catalog.found();
-        let paths = found.adapters.iter().map(|adapter| &adapter.file.path);
-        paths.map(|path| path.display().to_string()).collect()
+        let files = found.adapters.iter().map(|adapter| &adapter.file);
+        files.cloned().collect()
     }
 
     /// Files that look like models and are none, with the reason. Blocks as above.

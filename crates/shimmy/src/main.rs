@@ -8,6 +8,7 @@ mod failure;
 mod loader;
 mod logging;
 mod memory;
+mod places;
 mod size;
 
 use std::process::ExitCode;

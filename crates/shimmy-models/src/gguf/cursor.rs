@@ -51,10 +51,16 @@ impl<R: Read + Seek> Cursor<R> {
     }
 
     pub(super) fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], GgufError> {
-        self.advance(N as u64, what)?;
         let mut bytes = [0; N];
-        self.inner.read_exact(&mut bytes)?;
+        self.fill(&mut bytes, what)?;
         Ok(bytes)
+    }
+
+    /// Reads as many bytes as `bytes` has room for.
+    pub(super) fn fill(&mut self, bytes: &mut [u8], what: &str) -> Result<(), GgufError> {
+        self.advance(bytes.len() as u64, what)?;
+        self.inner.read_exact(bytes)?;
+        Ok(())
     }
 
     pub(super) fn u32(&mut self, what: &str) -> Result<u32, GgufError> {

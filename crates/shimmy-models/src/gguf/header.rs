@@ -19,6 +19,16 @@ const MAX_KEY: u64 = 65_535;
 const MAX_TENSOR_NAME: u64 = 63;
 /// The alignment of the data when the file does not say.
 const DEFAULT_ALIGNMENT: u64 = 32;
+/// The tokens that models put before the text that precedes a gap, as llama.cpp knows them.
+const GAP_TOKENS: [&str; 7] = [
+    "<|fim_prefix|>",
+    "<fim-prefix>",
+    "<fim_prefix>",
+    "<｜fim▁begin｜>",
+    "<PRE>",
+    "▁<PRE>",
+    "<|code_prefix|>",
+];
 /// The fewest bytes of an entry: a key's length, one letter, a type, one byte.
 const LEAST_ENTRY: u64 = 8 + 1 + 4 + 1;
 /// The fewest bytes of a tensor's entry: a name's length, no dimension, a type, an offset.
@@ -32,6 +42,8 @@ pub(super) struct Header {
     pub(super) tensors: Vec<TensorInfo>,
     /// Where the tensors' data starts, in bytes from the beginning of the file.
     pub(super) data_start: u64,
+    /// Whether a token of the vocabulary marks the text before a gap to be filled.
+    pub(super) has_gap_token: bool,
 }
 
 impl Header {
@@ -41,7 +53,7 @@ impl Header {
         let version = read_version(&mut cursor)?;
         let tensor_count = read_count(&mut cursor, "tensors", MAX_TENSORS, LEAST_TENSOR)?;
         let entry_count = read_count(&mut cursor, "metadata entries", MAX_ENTRIES, LEAST_ENTRY)?;
-        let entries = read_entries(&mut cursor, entry_count)?;
+        let (entries, has_gap_token) = read_entries(&mut cursor, entry_count)?;
         let alignment = alignment(&entries)?;
         let tensors = read_tensors(&mut cursor, tensor_count)?;
         // No overflow: the position is at most the file's length, which an `i64` holds.
@@ -56,6 +68,7 @@ impl Header {
             entries,
             tensors,
             data_start: start,
+            has_gap_token,
         })
     }
 }
@@ -102,16 +115,21 @@ fn read_count<R: Read + Seek>(
 fn read_entries<R: Read + Seek>(
     cursor: &mut Cursor<R>,
     count: u64,
-) -> Result<BTreeMap<String, Value>, GgufError> {
+) -> Result<(BTreeMap<String, Value>, bool), GgufError> {
     let mut entries = BTreeMap::new();
     let mut bad_byte_token = None;
+    let mut has_gap_token = false;
     for _ in 0..count {
         let key = read_name(cursor, "a metadata key", MAX_KEY)?;
         let holds_tokens = key == "tokenizer.ggml.tokens";
         let mut on_string = |index, text: &[u8]| {
-            if holds_tokens && bad_byte_token.is_none() && is_bad_byte_token(text) {
+            if !holds_tokens {
+                return;
+            }
+            if bad_byte_token.is_none() && is_bad_byte_token(text) {
                 bad_byte_token = Some((index, quoted(&String::from_utf8_lossy(text))));
             }
+            has_gap_token = has_gap_token || GAP_TOKENS.iter().any(|gap| gap.as_bytes() == text);
         };
         let value = Value::read(cursor, &key, &mut on_string)?;
         if entries.contains_key(&key) {
@@ -124,7 +142,7 @@ fn read_entries<R: Read + Seek>(
     let is_gpt2 = entries.get("tokenizer.ggml.model").and_then(Value::as_str) == Some("gpt2");
     match bad_byte_token {
         Some((index, token)) if !is_gpt2 => Err(GgufError::ByteToken { token, index }),
-        _ => Ok(entries),
+        _ => Ok((entries, has_gap_token)),
     }
 }
 

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::header::Header;
 use super::{GgufError, TensorInfo, Value, file_type};
 use crate::text::quoted;
@@ -14,7 +16,7 @@ use crate::text::quoted;
 const MAX_LAYERS: u64 = 512;
 
 /// What a GGUF file is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FileKind {
     /// Weights that generate text, or embeddings of it.
     Model,
@@ -27,7 +29,7 @@ pub enum FileKind {
 }
 
 /// Which part of a model that is split over several files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
     /// The part's number, from 0.
     pub number: u64,
@@ -149,6 +151,13 @@ impl Metadata {
         self.text("tokenizer.chat_template")
     }
 
+    /// Whether the model was trained to fill a gap between two texts.
+    pub fn fills_gaps(&self) -> bool {
+        let keys = ["fim_pre_token_id", "prefix_token_id"];
+        let has = |key: &&str| self.get(&format!("tokenizer.ggml.{key}")).is_some();
+        self.header.has_gap_token || keys.iter().any(has)
+    }
+
     /// The names of the models that this one was made from or, for an adapter, for.
     pub fn base_models(&self) -> Vec<&str> {
         let count = self.number("general.base_model.count").unwrap_or(0);
@@ -174,7 +183,7 @@ impl Metadata {
     }
 
     /// A number among the keys that begin with the architecture's name.
-    fn own_number(&self, key: &str) -> Option<u64> {
+    pub(crate) fn own_number(&self, key: &str) -> Option<u64> {
         self.number(&format!("{}.{key}", self.architecture))
     }
 

@@ -11,6 +11,8 @@ use crate::text::quoted;
 const ARRAY_LIMIT: u64 = 1024;
 /// Longer strings are skipped: they are tokenizer files, not settings or templates.
 const STRING_LIMIT: u64 = 1 << 20;
+/// The longest strings of a skipped array that are shown: no token that anyone looks for is longer.
+const SHOWN_LIMIT: usize = 19;
 
 /// The type of a value as the file declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,8 +165,9 @@ impl Value {
         }
     }
 
-    /// Reads a value and its type. `on_string` is shown the strings of an array that are 6 bytes
-    /// long, as byte tokens are, with their index; others may be skipped unseen.
+    /// Reads a value and its type. `on_string` is shown the strings of an array that are at most 19
+    /// bytes long, as the tokens are that anyone looks for, with their index; longer ones may be
+    /// skipped unseen.
     pub(super) fn read<R: Read + Seek>(
         cursor: &mut Cursor<R>,
         key: &str,
@@ -284,11 +287,18 @@ fn skip_strings<R: Read + Seek>(
     what: &str,
     on_string: &mut dyn FnMut(u64, &[u8]),
 ) -> Result<(), GgufError> {
+    let mut shown = [0; SHOWN_LIMIT];
     for index in 0..count {
-        match cursor.u64(what)? {
-            // The only length that anyone looks at: that of a byte token.
-            6 => on_string(index, &cursor.array::<6>(what)?),
-            length => cursor.skip(length, what)?,
+        let length = cursor.u64(what)?;
+        let text = usize::try_from(length)
+            .ok()
+            .and_then(|length| shown.get_mut(..length));
+        match text {
+            Some(text) => {
+                cursor.fill(text, what)?;
+                on_string(index, text);
+            }
+            None => cursor.skip(length, what)?,
         }
     }
     Ok(())

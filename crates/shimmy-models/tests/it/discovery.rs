@@ -1,23 +1,12 @@
 //! Searching folders: what is listed once, what is a problem, what is passed over.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use shimmy_models::{Discovery, Roots, Source, discover};
 use shimmy_testkit::tiny;
-use tempfile::{TempDir, tempdir};
 
-/// A folder with canonical paths: a temporary folder may itself be behind a link.
-fn folder() -> (TempDir, PathBuf) {
-    let dir = tempdir().unwrap();
-    let path = dir.path().canonicalize().unwrap();
-    (dir, path)
-}
-
-fn write_model(path: &Path) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    tiny::Model::new().write(path).unwrap();
-}
+use crate::support::{folder, names, write_model};
 
 fn search(folders: &[&Path]) -> Discovery {
     let mut roots = Roots::new();
@@ -25,14 +14,6 @@ fn search(folders: &[&Path]) -> Discovery {
         roots.add(*folder, Source::ModelDirs);
     }
     discover(&roots)
-}
-
-fn names(found: &Discovery) -> Vec<&str> {
-    found
-        .models
-        .iter()
-        .map(|model| model.name.as_str())
-        .collect()
 }
 
 #[test]

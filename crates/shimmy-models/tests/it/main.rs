@@ -9,3 +9,9 @@
 mod discovery;
 /// Single files that a user names.
 mod open;
+/// What a search remembers for the next one.
+mod remembering;
+/// The stores of other programs.
+mod stores;
+/// Folders as programs leave them.
+mod support;

@@ -174,3 +174,42 @@ fn an_adapter_fits_its_base_and_no_other() {
     let first = Metadata::open(&parts[0]).unwrap();
     assert_eq!(fits.matches_base(&first), Ok(()));
 }
+
+/// Memory is counted for a whole process, so the test runs itself in one of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn absurd_files_are_refused_at_once_and_in_little_memory() {
+    const CHILD: &str = "SHIMMY_TEST_CHILD";
+    const NAME: &str = "open::absurd_files_are_refused_at_once_and_in_little_memory";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let outcome = child.args(["--exact", NAME]).env(CHILD, "1").output();
+        let outcome = outcome.unwrap();
+        let text = String::from_utf8_lossy(&outcome.stdout);
+        assert!(
+            outcome.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+        return;
+    }
+    let peak = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse::<u64>()
+            .unwrap()
+    };
+    let dir = tempdir().unwrap();
+    for file in broken::all() {
+        let path = dir.path().join(file.name).with_extension("gguf");
+        fs::write(&path, &file.bytes).unwrap();
+        drop(file.bytes);
+        let (before, started) = (peak(), std::time::Instant::now());
+        ModelFile::open(&path).expect_err(file.name);
+        let (grown, took) = (peak() - before, started.elapsed());
+        assert!(grown < 16 << 10, "{}: {grown} kB", file.name);
+        assert!(took.as_secs() < 1, "{}: {took:?}", file.name);
+    }
+}

@@ -115,8 +115,9 @@ pub(crate) async fn running(State(state): State<Arc<AppState>>) -> Json<RunningL
 
 /// What a model can do, in Ollama's words.
 pub(super) fn capabilities(model: &ModelInfo) -> Vec<&'static str> {
-    let makes_vectors = model.capabilities.contains(&Capability::Embedding);
-    let completes = (!makes_vectors).then_some("completion");
+    let is_other = |&capability| matches!(capability, Capability::Embedding | Capability::Rerank);
+    let completes = !model.capabilities.iter().any(is_other);
+    let completes = completes.then_some("completion");
     let others = model
         .capabilities
         .iter()
@@ -125,6 +126,7 @@ pub(super) fn capabilities(model: &ModelInfo) -> Vec<&'static str> {
             Capability::Thinking => "thinking",
             Capability::Insert => "insert",
             Capability::Embedding => "embedding",
+            Capability::Rerank => "rerank",
             Capability::Vision => "vision",
         });
     completes.into_iter().chain(others).collect()
@@ -136,7 +138,10 @@ impl From<&ModelInfo> for Details {
             parent_model: "",
             format: "gguf",
             family: info.model_type.clone(),
-            families: vec![info.model_type.clone()],
+            families: match info.families.as_slice() {
+                [] => vec![info.model_type.clone()],
+                families => families.to_vec(),
+            },
             parameter_size: info.parameter_count.map(rounded).unwrap_or_default(),
             quantization_level: info.quantization.clone().unwrap_or_default(),
         }

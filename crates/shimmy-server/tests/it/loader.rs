@@ -93,6 +93,7 @@ fn info(name: &str) -> ModelInfo {
         capabilities: vec![Capability::Tools],
         sha256: None,
         problem: None,
+        ..ModelInfo::default()
     }
 }
 

@@ -49,8 +49,12 @@ fn row(model: &ModelInfo) -> Vec<String> {
     if let Some(problem) = &model.problem {
         source = format!("{source} ({problem})");
     }
+    let mut names = model.name.clone();
+    for alias in &model.aliases {
+        names = format!("{names}, {alias}");
+    }
     vec![
-        model.name.clone(),
+        names,
         bytes(model.size_bytes),
         model.model_type.clone(),
         or_dash(model.parameter_count.map(parameters)),

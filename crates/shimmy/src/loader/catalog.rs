@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use shimmy_models::{AdapterFile, Discovery, ModelFile, NameError, Roots, discover, resolve};
+use shimmy_models::{AdapterFile, Discovery, ModelFile, NameError, Roots, discover, resolve_among};
 use shimmy_server::LoadError;
 
 use super::HINT;
@@ -262,6 +262,7 @@ impl Found {
             models,
             adapters,
             problems,
+            ..
         } = discovery;
         let models = with_base(models, base);
         let given = given_adapters(base, loras);
@@ -347,11 +348,10 @@ fn only(models: &[Arc<Entry>]) -> Result<Target, LoadError> {
 }
 
 fn pick(models: &[Arc<Entry>], name: &str) -> Result<Target, LoadError> {
-    let names: Vec<&str> = models
+    let names = models
         .iter()
-        .map(|entry| entry.file.name.as_str())
-        .collect();
-    match resolve(name, &names) {
+        .map(|entry| (entry.file.name.as_str(), entry.file.aliases.as_slice()));
+    match resolve_among(name, names) {
         Ok(index) => Ok(Target::File(Arc::clone(&models[index]))),
         Err(NameError::Ambiguous { candidates, .. }) => Err(LoadError::Ambiguous {
             name: name.to_owned(),

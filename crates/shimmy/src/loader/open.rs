@@ -8,7 +8,8 @@ use shimmy_engine::{AdapterId, SamplingParams, Specials, Tokenizer};
 use shimmy_models::{AdapterFile, Metadata, ModelFile};
 use shimmy_server::{AdapterInfo, Adapters, Hold, LoadedModel, ModelInfo};
 
-use super::target::Target;
+use super::package;
+use super::target::{Entry, Target};
 use crate::backend::{self, Footprint, OpenOptions, Opened, Progress};
 use crate::config::{Adapted, Lora, ModelConfig};
 
@@ -22,12 +23,9 @@ pub(super) fn measure(
         return Ok(Footprint::default());
     };
     check_complete(&entry.file)?;
-    let adapters = match models.adapted {
-        Adapted::Base if !entry.is_base => Vec::new(),
-        Adapted::Base | Adapted::Any => models.loras.iter().map(|lora| lora.path.clone()).collect(),
-    };
+    let loras = loras(entry, models).into_iter();
     let options = OpenOptions {
-        adapters,
+        adapters: loras.map(|lora| lora.path).collect(),
         ..options.clone()
     };
     backend::measure(&entry.file, &options)
@@ -50,10 +48,7 @@ pub(super) fn open(
     let file = &entry.file;
     check_complete(file)?;
     let metadata = Metadata::open(&file.path).map_err(|error| error.to_string())?;
-    let adapters = match models.adapted {
-        Adapted::Base if !entry.is_base => Vec::new(),
-        Adapted::Base | Adapted::Any => adapters_for(&metadata, &models.loras)?,
-    };
+    let adapters = adapters_for(&metadata, &loras(entry, models))?;
     let options = OpenOptions {
         adapters: adapters.iter().map(|info| info.path.clone()).collect(),
         ..options.clone()
@@ -62,10 +57,21 @@ pub(super) fn open(
     let source = metadata.chat_template();
     let template = template(source, Some(&metadata), opened.session.tokenizer())?;
     Ok(LoadedModel {
-        default_sampling: sampling_of(&metadata),
+        default_sampling: package::sampling(file, sampling_of(&metadata)),
         adapters: Arc::new(Adapters::from(adapters)),
         ..assemble(target, opened, template, started)
     })
+}
+
+/// The adapters of a model: its own, and those that were configured for it.
+fn loras(entry: &Entry, models: &ModelConfig) -> Vec<Lora> {
+    let configured = match models.adapted {
+        Adapted::Base if !entry.is_base => &[],
+        Adapted::Base | Adapted::Any => models.loras.as_slice(),
+    };
+    package::loras(&entry.file)
+        .chain(configured.iter().cloned())
+        .collect()
 }
 
 fn check_complete(file: &ModelFile) -> Result<(), String> {

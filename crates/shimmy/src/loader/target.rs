@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shimmy_models::ModelFile;
-use shimmy_server::ModelInfo;
+use shimmy_models::{Capability as Found, ModelFile};
+use shimmy_server::{Capability, ModelInfo};
 
 use crate::backend;
 
@@ -14,7 +14,8 @@ use crate::backend;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) file: ModelFile,
-    /// The file that its path leads to in the end: the same for every name and link it has.
+    /// The file that its path leads to in the end: the same for every name and link it has. Of a
+    /// model that its store makes of several files, the names of those are added.
     pub(super) key: PathBuf,
     /// Whether it is the base model, which the configured adapters belong to.
     pub(super) is_base: bool,
@@ -24,12 +25,14 @@ impl Entry {
     /// Blocks on the disk, to follow links.
     pub(super) fn new(file: ModelFile, is_base: bool) -> Self {
         let key = file.path.canonicalize();
-        Self {
-            // A file that has just gone away is still told apart by its path.
-            key: key.unwrap_or_else(|_| file.path.clone()),
-            file,
-            is_base,
+        // A file that has just gone away is still told apart by its path.
+        let mut key = key.unwrap_or_else(|_| file.path.clone());
+        // With what its store adds, one file may be several models.
+        let companions = &file.companions;
+        for part in companions.adapters.iter().chain(&companions.params) {
+            key.push(part.file_name().unwrap_or_default());
         }
+        Self { key, file, is_base }
     }
 }
 
@@ -86,40 +89,30 @@ impl Target {
             loaded: false,
             loading: None,
             chat: summary.has_chat_template,
-            capabilities: Vec::new(),
-            sha256: sha256(self.key()),
+            aliases: file.aliases.clone(),
+            capabilities: capabilities(file),
+            families: file.families(),
+            sha256: file
+                .digest
+                .as_deref()
+                .and_then(|digest| Some(digest.strip_prefix("sha256:")?.to_owned())),
             problem: missing.map(|part| format!("its part {} is missing", part.to_string_lossy())),
         }
     }
 }
 
-/// The digest in the name of a file of Ollama's store (`sha256-…`) or of the Hugging Face cache,
-/// whose names of large files are their bare digests.
-fn sha256(path: &Path) -> Option<String> {
-    let name = path.file_name()?.to_str()?;
-    let folder = path.parent()?.file_name()?;
-    let digits = name.strip_prefix("sha256-").unwrap_or(name);
-    let is_digest = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (folder == "blobs" && is_digest).then(|| digits.to_ascii_lowercase())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stores_that_name_files_by_their_digest_save_computing_it() {
-        let digits = "0123456789abcdef".repeat(4);
-        let of = |path: String| sha256(Path::new(&path));
-        assert_eq!(
-            of(format!("/o/blobs/sha256-{digits}")),
-            Some(digits.clone())
-        );
-        assert_eq!(of(format!("/hub/m/blobs/{digits}")), Some(digits.clone()));
-        // A small file of that cache is named by another kind of digest.
-        assert_eq!(of(format!("/hub/m/blobs/{}", &digits[..40])), None);
-        assert_eq!(of(format!("/models/{digits}")), None);
-        assert_eq!(of(format!("/o/blobs/sha256-{digits}-partial")), None);
-        assert_eq!(of("/models/blobs/model.gguf".to_owned()), None);
-    }
+/// What it can do beside continuing texts, in the server's words.
+fn capabilities(file: &ModelFile) -> Vec<Capability> {
+    let found = file.summary.capabilities.iter();
+    found
+        .filter_map(|found| match found {
+            Found::Completion => None,
+            Found::Tools => Some(Capability::Tools),
+            Found::Insert => Some(Capability::Insert),
+            Found::Vision => Some(Capability::Vision),
+            Found::Embedding => Some(Capability::Embedding),
+            Found::Rerank => Some(Capability::Rerank),
+            Found::Thinking => Some(Capability::Thinking),
+        })
+        .collect()
 }

@@ -17,6 +17,8 @@ mod http;
 mod loading;
 #[cfg(all(feature = "stub", not(feature = "llama")))]
 mod ollama;
+#[cfg(any(feature = "llama", feature = "stub"))]
+mod places;
 #[cfg(feature = "llama")]
 mod residence;
 #[cfg(feature = "llama")]

@@ -20,8 +20,23 @@ pub(crate) fn shimmy(folder: &Path) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SHIMMY_")) {
         command.env_remove(name);
     }
+    let places = [
+        "LLAMA_CACHE",
+        "HF_HUB_CACHE",
+        "HF_HOME",
+        "XDG_CACHE_HOME",
+        "XDG_DATA_HOME",
+    ];
+    for name in places
+        .into_iter()
+        .chain(["HF_TOKEN", "HF_ENDPOINT", "VIRTUAL_ENV"])
+    {
+        command.env_remove(name);
+    }
     command
         .env("HOME", folder)
+        // Beside the home's there is a service's, which is not of this world.
+        .env("OLLAMA_MODELS", folder.join(".ollama/models"))
         .env("NO_COLOR", "1")
         .env_remove("RUST_LOG")
         .env_remove("OLLAMA_HOST")
