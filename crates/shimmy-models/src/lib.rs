@@ -14,6 +14,7 @@ mod facts;
 mod files;
 pub mod gguf;
 mod header_cache;
+pub mod hub;
 mod hub_path;
 mod locate;
 mod model;

@@ -14,5 +14,7 @@
 
 pub mod broken;
 pub mod gguf;
+pub mod hub;
 mod random;
+pub mod sha256;
 pub mod tiny;

@@ -9,6 +9,8 @@
 mod discovery;
 /// Single files that a user names.
 mod open;
+/// Downloads, from good hubs and bad ones.
+mod pull;
 /// What a search remembers for the next one.
 mod remembering;
 /// The stores of other programs.

@@ -1,0 +1,36 @@
+//! The room on the disk. Owns the question to the system; must not know what is written.
+
+use std::path::Path;
+
+use super::{HubSettings, PullError};
+
+/// Checks that the folder that downloads go to has room for `needed` bytes.
+pub(super) fn check(settings: &HubSettings, needed: u64) -> Result<(), PullError> {
+    let folder = &settings.cache;
+    let Some(available) = available(folder) else {
+        // Not every system says; a write that fails does.
+        return Ok(());
+    };
+    let wanted = needed.saturating_add(settings.limits.spare_bytes);
+    if needed == 0 || wanted <= available {
+        return Ok(());
+    }
+    Err(PullError::DiskFull {
+        folder: folder.clone(),
+        needed,
+        available,
+    })
+}
+
+/// The bytes that may still be written where a folder is or will be.
+#[cfg(unix)]
+fn available(folder: &Path) -> Option<u64> {
+    let existing = folder.ancestors().find(|path| path.is_dir())?;
+    let facts = rustix::fs::statvfs(existing).ok()?;
+    facts.f_bavail.checked_mul(facts.f_frsize)
+}
+
+#[cfg(not(unix))]
+fn available(_: &Path) -> Option<u64> {
+    None
+}
