@@ -1,6 +1,7 @@
 //! Model files: reading GGUF metadata, finding models and adapters in folders, naming them. Owns
-//! what is known about a file before an engine loads it; must not know llama.cpp, HTTP, or
-//! environment variables (the caller passes their values in).
+//! what is known about a file before an engine loads it, and (in [`hub`]) how one is downloaded; must
+//! not know llama.cpp, how models are served, or environment variables (the caller passes their
+//! values in).
 //!
 //! Everything in a model file is untrusted: no length in it is believed before it is checked
 //! against the file's size and a fixed limit.
@@ -21,6 +22,7 @@ mod model;
 pub mod names;
 mod ollama;
 mod projector;
+mod remove;
 mod roots;
 mod serial;
 mod shards;
@@ -35,8 +37,9 @@ pub use error::ModelError;
 pub use gguf::{GgufError, Metadata};
 pub use locate::OutsideFolders;
 pub use model::{ModelFile, Summary};
-pub use names::{NameError, resolve, resolve_among};
+pub use names::{NameError, is_called, resolve, resolve_among};
 pub use ollama::{Companions, ManifestError};
 pub use projector::ProjectorFile;
+pub use remove::{Removal, RemoveError};
 pub use roots::{Elsewhere, RootSettings, Roots, Source};
 pub use walk::{Problem, ProblemReason};

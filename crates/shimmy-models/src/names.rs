@@ -115,6 +115,12 @@ pub fn resolve_among<'a>(
     resolve(query, &names)
 }
 
+/// Whether a question is a whole name and not only a part of one, as [`resolve`] compares them.
+pub fn is_called(query: &str, name: &str) -> bool {
+    let bare = query.strip_suffix(":latest").unwrap_or(query);
+    fold(bare) == fold(name) || fold(query) == fold(name)
+}
+
 /// The name of a file: its stem in lower case, `_` and blanks as `-`. `stem` has no shard suffix.
 pub(crate) fn from_stem(stem: &str) -> String {
     let mut name = String::with_capacity(stem.len());

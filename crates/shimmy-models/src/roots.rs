@@ -149,6 +149,14 @@ impl RootSettings {
         llama.or_else(|| self.hugging_face())
     }
 
+    /// The file in which Hugging Face's tools keep the user's token.
+    pub fn token_file(&self) -> Option<PathBuf> {
+        let home = self.elsewhere.hf_home.as_ref();
+        let home = home.map(|path| self.working_folder.join(path));
+        let home = home.or_else(|| Some(self.caches()?.join("huggingface")))?;
+        Some(home.join("token"))
+    }
+
     /// Where Shimmy keeps what it downloads from elsewhere, and the names that users gave.
     pub fn store(&self) -> Option<PathBuf> {
         let data = self.elsewhere.xdg_data_home.clone();

@@ -38,8 +38,9 @@ use crate::config::{Adapted, MemoryBudget, ModelConfig, ResidenceConfig};
 use crate::{memory, places};
 
 /// What to do when there is no model.
-pub(crate) const HINT: &str = "put a .gguf file into ./models or ~/models, or name one with \
-                               --model-path FILE or SHIMMY_BASE_GGUF";
+pub(crate) const HINT: &str = "put a .gguf file into ./models or ~/models, name one with \
+                               --model-path FILE or SHIMMY_BASE_GGUF, or get one: \
+                               shimmy pull qwen3:0.6b";
 
 /// The loader of this machine's files.
 pub(crate) struct LocalLoader {

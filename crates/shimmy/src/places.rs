@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use shimmy_models::hub::HubSettings;
 use shimmy_models::{Elsewhere, RootSettings};
 
 use crate::config::ModelConfig;
+use crate::failure::Failure;
+use crate::memory;
 
 /// What the model crate needs to know to find all places.
 pub(crate) fn settings(models: &ModelConfig) -> RootSettings {
@@ -25,4 +28,30 @@ pub(crate) fn settings(models: &ModelConfig) -> RootSettings {
         elsewhere: Elsewhere::read(|name| std::env::var_os(name)),
         program: std::env::current_exe().ok(),
     }
+}
+
+/// The hub that models come from, and where they go. The token comes by the environment, or from
+/// the file that Hugging Face's own tools keep it in.
+pub(crate) fn hub(settings: &RootSettings, endpoint: &str) -> Result<HubSettings, Failure> {
+    let (Some(cache), Some(store)) = (settings.hub_cache(), settings.store()) else {
+        return Err(Failure::new("there is no folder to download to").hint("set HOME or HF_HOME"));
+    };
+    let endpoint = match endpoint.trim_end_matches('/') {
+        "" => shimmy_models::hub::DEFAULT_ENDPOINT,
+        endpoint => endpoint,
+    };
+    Ok(HubSettings {
+        endpoint: endpoint.to_owned(),
+        token: token(settings),
+        memory_bytes: memory::report()["total_bytes"].as_u64(),
+        ..HubSettings::new(cache, store)
+    })
+}
+
+fn token(settings: &RootSettings) -> Option<String> {
+    let set = std::env::var("HF_TOKEN").ok();
+    let kept = || std::fs::read_to_string(settings.token_file()?).ok();
+    let token = set.filter(|token| !token.trim().is_empty()).or_else(kept)?;
+    let token = token.trim();
+    (!token.is_empty()).then(|| token.to_owned())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use shimmy_models::hub::{
     Cancel, Hub, HubSettings, Plan, Progress, PullError, PullLimits, Reference,
 };
-use shimmy_models::{Roots, Source, discover};
+use shimmy_models::{Removal, Roots, Source, discover};
 use shimmy_testkit::hub::{Behaviour, COMMIT, FakeHub};
 use shimmy_testkit::sha256::sha256;
 use shimmy_testkit::tiny;
@@ -496,4 +496,48 @@ fn a_file_from_elsewhere_is_checked_as_far_as_can_be() {
     fs::remove_file(&paths[0]).unwrap();
     pull(&format!("{url}#sha256={digest}")).unwrap();
     assert_eq!(world.listed(), ["tiny-q4-k-m"]);
+}
+
+#[test]
+fn a_removed_model_leaves_nothing_that_nobody_needs() {
+    let world = World::new();
+    world.pull().unwrap();
+    world.hub.add(
+        "o/r",
+        "Other-Q8_0.gguf",
+        tiny::Model::new().seed(9).to_bytes(),
+    );
+    let plan = world.downloader().plan(&reference("o/r:Q8_0")).unwrap();
+    world.downloader().fetch(&plan, &mut |_| ()).unwrap();
+    // A second snapshot needs the blob of the first model.
+    let repository = world.root.join("hub/models--o--r");
+    let old = repository.join("snapshots/1111111111111111111111111111111111111111");
+    fs::create_dir(&old).unwrap();
+    let link = fs::read_link(repository.join(format!("snapshots/{COMMIT}/Tiny-Q4_K_M.gguf")));
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(link.unwrap(), old.join("Tiny-Q4_K_M.gguf")).unwrap();
+    let mut roots = Roots::new();
+    let roots = roots.add(world.root.join("hub"), Source::HuggingFace);
+    let removal = |name: &str| {
+        let found = discover(roots);
+        let model = found
+            .models
+            .iter()
+            .find(|model| model.name == name)
+            .unwrap();
+        Removal::plan(model).unwrap()
+    };
+    let other = removal("other-q8-0");
+    assert_eq!(
+        (other.files.len(), other.freed_bytes),
+        (2, world.content.len() as u64)
+    );
+    other.run().unwrap();
+    let first = removal("tiny-q4-k-m@11111111");
+    assert_eq!((first.files.len(), first.freed_bytes), (1, 0), "{first:?}");
+    first.run().unwrap();
+    assert!(!old.exists());
+    removal("tiny-q4-k-m").run().unwrap();
+    assert!(world.listed().is_empty());
+    assert_eq!(fs::read_dir(repository.join("blobs")).unwrap().count(), 0);
 }

@@ -2,13 +2,18 @@
 //! error.
 
 mod bench;
+mod cp;
 mod discover;
 mod generate;
 mod gpu_info;
+mod library;
 mod list;
 mod model;
 mod probe;
+mod pull;
+mod rm;
 mod serve;
+mod show;
 
 use std::io::Write;
 
@@ -21,6 +26,10 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args),
         Command::List(args) => list::run(args),
         Command::Discover(args) => discover::run(args),
+        Command::Pull(args) => pull::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Cp(args) => cp::run(args),
+        Command::Rm(args) => rm::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Generate(args) => generate::run(*args),
         Command::Bench(args) => bench::run(args),

@@ -77,7 +77,7 @@ fn context_hint(got: usize, asked: Option<u32>, trained: Option<usize>) -> Strin
 }
 
 /// A model that cannot be had, in the words of the command line.
-fn load_failure(error: LoadError) -> Failure {
+pub(super) fn load_failure(error: LoadError) -> Failure {
     let hint = match &error {
         LoadError::NotFound { suggestions, .. } if suggestions.is_empty() => {
             Some("`shimmy list` shows the models that are there".to_owned())

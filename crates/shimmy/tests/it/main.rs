@@ -13,6 +13,8 @@ mod environment;
 mod generate;
 #[cfg(feature = "llama")]
 mod http;
+#[cfg(any(feature = "llama", feature = "stub"))]
+mod library;
 #[cfg(feature = "llama")]
 mod loading;
 #[cfg(all(feature = "stub", not(feature = "llama")))]
