@@ -57,7 +57,7 @@ fn unset(arg: clap::Arg) -> clap::Arg {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve models over HTTP, SSE and WebSocket.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// List the models that are there.
     #[command(visible_alias = "ls")]
     List(ListArgs),

@@ -23,7 +23,7 @@ use crate::failure::Failure;
 /// Runs a subcommand to its end.
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::List(args) => list::run(args),
         Command::Discover(args) => discover::run(args),
         Command::Pull(args) => pull::run(args),
