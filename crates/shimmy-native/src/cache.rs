@@ -4,6 +4,8 @@
 //! Blocks are counted: a fork shares all of them, and whoever first writes into a shared block, which
 //! can only be the last and partly filled one, gets a copy of it.
 
+mod state;
+
 use crate::half;
 use crate::kernels::{Attention, CELLS, KEYS, Query};
 
@@ -49,6 +51,11 @@ pub(crate) struct Run {
 impl Shape {
     fn layer_size(&self) -> usize {
         self.key_heads * Attention::head_size(self.head)
+    }
+
+    /// Elements of a block.
+    pub(crate) fn block(&self) -> usize {
+        self.layers * self.layer_size()
     }
 
     /// Where a layer is in a block.
@@ -240,8 +247,8 @@ impl Cache {
             self.references[block as usize] = 1;
             return block;
         }
-        let size = self.shape.layers * self.shape.layer_size();
-        self.blocks.push(vec![0; size].into_boxed_slice());
+        self.blocks
+            .push(vec![0; self.shape.block()].into_boxed_slice());
         self.references.push(1);
         self.blocks.len() as u32 - 1
     }

@@ -55,6 +55,12 @@ pub enum OpenError {
         /// The system's answer.
         error: std::io::Error,
     },
+    /// Whoever watched the progress did not want the model any more.
+    #[error("loading the model {} was cancelled", path.display())]
+    Cancelled {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another engine may run the model.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),

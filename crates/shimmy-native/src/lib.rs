@@ -18,9 +18,11 @@ mod runner;
 mod step;
 mod threads;
 mod tokenizer;
+mod vectors;
 
 pub use adapter::AdapterError;
 pub use error::{Fault, OpenError, Unsupported};
-pub use model::{Model, Options, open, supports};
+pub use kernels::processor;
+pub use model::{Model, Options, Support, open, open_with_progress, supports};
 pub use runner::{NativeRunner, RunnerOptions};
 pub use tokenizer::NativeTokenizer;

@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::model::Model;
 use crate::step::{Rows, Stepper};
 use crate::threads::physical_cores;
+use crate::vectors::vectors;
 
 /// How a runner is made.
 #[derive(Debug, Clone)]
@@ -30,6 +31,9 @@ pub struct RunnerOptions {
     /// Once true, ends what is being computed and all that would be.
     pub abort: Arc<AtomicBool>,
 }
+
+/// Tokens of the texts that are embedded together, at most: their cache grows with them.
+const EMBEDDED_TOKENS: usize = 8192;
 
 impl Default for RunnerOptions {
     fn default() -> Self {
@@ -112,10 +116,7 @@ impl NativeRunner {
         // Stable: the rows of a sequence stay in order.
         order.sort_by_key(|&index| rows[index].sequence);
         let prepared = &mut self.rows;
-        prepared.tokens.clear();
-        prepared.positions.clear();
-        prepared.sequences.clear();
-        prepared.outputs.clear();
+        prepared.clear();
         self.outputs.clear();
         self.outputs.resize(rows.len(), None);
         for (place, &index) in order.iter().enumerate() {
@@ -247,23 +248,29 @@ impl Runner for NativeRunner {
         slot.and_then(Option::take).is_some()
     }
 
-    /// A cache cannot be given away yet: what is kept on disk is computed again.
-    fn save(&mut self, _: SequenceId) -> Option<Vec<u8>> {
-        None
+    fn save(&mut self, sequence: SequenceId) -> Option<Vec<u8>> {
+        self.cache.save(sequence.0 as usize)
     }
 
-    fn restore(&mut self, _: SequenceId, _: &[u8]) -> bool {
-        false
+    fn restore(&mut self, sequence: SequenceId, state: &[u8]) -> bool {
+        self.cache.restore(sequence.0 as usize, state)
     }
 
-    /// This engine makes no vectors of texts yet.
     fn embedding(&self) -> Option<(Pooling, usize)> {
-        None
+        let most = self.model.context_length().min(EMBEDDED_TOKENS);
+        Some((self.model.plan.pooling, most))
     }
 
-    fn embed(&mut self, _: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, RunnerError> {
-        Err(RunnerError::Failed(
-            "the native engine makes no vectors".to_owned(),
-        ))
+    /// Vectors are made without adapters.
+    fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, RunnerError> {
+        let known = |token: &Token| (*token as usize) < self.limits.vocabulary;
+        if !texts.iter().flatten().all(known) {
+            return Err(RunnerError::InvalidBatch);
+        }
+        self.outputs.clear();
+        let adapters = self.stepper.set_adapters(Vec::new());
+        let vectors = vectors(&mut self.stepper, texts, self.limits.batch, &self.abort);
+        self.stepper.set_adapters(adapters);
+        vectors.map_err(|_| RunnerError::Aborted)
     }
 }

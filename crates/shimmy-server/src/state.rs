@@ -43,6 +43,8 @@ pub struct LoadedModel {
     pub adapters: Arc<Adapters>,
     /// How long it took to load.
     pub load_time: Duration,
+    /// Which engine computes it, by its name.
+    pub engine: &'static str,
     /// Where its layers are computed, in words.
     pub placement: String,
     /// Keeps it in memory for as long as this request needs it.
@@ -228,6 +230,9 @@ pub struct Residence {
 /// A running engine in numbers.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct EngineReport {
+    /// Which engine it is.
+    #[schema(example = "llama.cpp")]
+    pub name: &'static str,
     /// Whether it takes requests.
     pub alive: bool,
     /// Requests being computed.
@@ -260,6 +265,7 @@ impl EngineReport {
             ..
         } = engine.status();
         Self {
+            name: model.engine,
             alive,
             running,
             waiting: occupied.saturating_sub(running),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::backend::Engine;
 use crate::config::MemoryBudget;
 use crate::loader::Keep;
 
@@ -125,6 +126,15 @@ pub(crate) struct EngineArgs {
         default_value = "auto"
     )]
     pub(crate) drafts: Drafts,
+    /// Which engine computes: auto takes the one in Rust for models that it is known to run well,
+    /// and llama.cpp for all others and for GPUs.
+    #[arg(
+        long,
+        value_name = "ENGINE",
+        env = "SHIMMY_ENGINE",
+        default_value = "auto"
+    )]
+    pub(crate) engine: Engine,
     /// Threads that compute [default: one per physical core].
     #[arg(long, value_name = "N", env = "SHIMMY_THREADS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: Option<u32>,

@@ -105,8 +105,14 @@ fn parse_lora(text: &str) -> Result<Lora, Failure> {
 }
 
 /// How engines run.
-pub(crate) fn open_options(args: &EngineArgs, models: &ModelConfig, queue: u32) -> OpenOptions {
-    OpenOptions {
+pub(crate) fn open_options(
+    args: &EngineArgs,
+    models: &ModelConfig,
+    queue: u32,
+) -> Result<OpenOptions, Failure> {
+    args.engine.check(args.gpu_layers).map_err(Failure::usage)?;
+    Ok(OpenOptions {
+        which: args.engine,
         context: args.ctx,
         parallel: args.parallel,
         threads: args.threads,
@@ -122,18 +128,21 @@ pub(crate) fn open_options(args: &EngineArgs, models: &ModelConfig, queue: u32) 
             drafts: args.drafts == Drafts::Auto,
             ..EngineConfig::default()
         },
-    }
+    })
 }
 
 /// The same for a server, which keeps prefixes from one life to the next.
-pub(crate) fn server_options(args: &ServeArgs, models: &ModelConfig) -> OpenOptions {
-    let options = open_options(&args.engine, models, args.queue);
+pub(crate) fn server_options(
+    args: &ServeArgs,
+    models: &ModelConfig,
+) -> Result<OpenOptions, Failure> {
+    let options = open_options(&args.engine, models, args.queue)?;
     let folder = match &args.cache_dir {
         Some(folder) if folder.as_os_str() == "none" => None,
         Some(folder) => Some(folder.clone()),
         None => default_cache_folder(),
     };
-    OpenOptions {
+    Ok(OpenOptions {
         cache: CacheOptions {
             folder,
             disk_bytes: args.cache_disk,
@@ -144,7 +153,7 @@ pub(crate) fn server_options(args: &ServeArgs, models: &ModelConfig) -> OpenOpti
             ..options.engine
         },
         ..options
-    }
+    })
 }
 
 /// As the XDG base directories say; none for a user without a home.

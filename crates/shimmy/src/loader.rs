@@ -77,6 +77,7 @@ impl LocalLoader {
     /// A loader for commands that only look.
     pub(crate) fn without_engine(models: ModelConfig) -> Self {
         let options = OpenOptions {
+            which: backend::Engine::Auto,
             context: None,
             parallel: 1,
             threads: None,
@@ -306,11 +307,16 @@ impl Loader for LocalLoader {
             .map(|resident| &resident.model)
             .map(|model| (model.name.as_str(), model.placement.as_str()))
             .collect();
+        let running_on: HashMap<&str, &str> = residents
+            .iter()
+            .map(|resident| (resident.model.name.as_str(), resident.model.engine))
+            .collect();
         json!({
             "engines": backend::engines(),
             "gpu_backends": backend::gpu_backends(),
             "devices": backend::devices(),
             "placements": placements,
+            "running_on": running_on,
             "memory": memory::report(),
         })
     }

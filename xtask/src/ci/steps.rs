@@ -38,6 +38,11 @@ pub(super) const ALL: &[Step] = &[
         "lints, the binary with the deterministic engine",
         clippy_stub,
     ),
+    step(
+        "clippy-native",
+        "lints, the binary with the engine in Rust alone",
+        clippy_native,
+    ),
     step("clippy-cuda", "lints, the binary with CUDA", clippy_cuda),
     step(
         "clippy-vulkan",
@@ -56,6 +61,11 @@ pub(super) const ALL: &[Step] = &[
         "tests-stub",
         "the binary without C++, on the deterministic engine",
         tests_stub,
+    ),
+    step(
+        "tests-native",
+        "the binary without C++, on the engine in Rust",
+        tests_native,
     ),
     step("doc-tests", "the examples in the documentation", doc_tests),
     step(
@@ -168,6 +178,20 @@ fn clippy_stub(workspace: &Workspace) -> Result<Outcome> {
     )
 }
 
+fn clippy_native(workspace: &Workspace) -> Result<Outcome> {
+    clippy_with(
+        workspace,
+        &[
+            "--package",
+            "shimmy",
+            "--no-default-features",
+            "--features",
+            "native",
+            "--all-targets",
+        ],
+    )
+}
+
 fn clippy_cuda(workspace: &Workspace) -> Result<Outcome> {
     let is_there = has_program("nvcc")
         || env::var_os("CUDA_PATH").is_some()
@@ -260,6 +284,15 @@ fn tests_stub(workspace: &Workspace) -> Result<Outcome> {
             .cargo()
             .args(["test", "--locked", "--package", "shimmy"])
             .args(["--no-default-features", "--features", "stub"]),
+    )
+}
+
+fn tests_native(workspace: &Workspace) -> Result<Outcome> {
+    pass_through(
+        workspace
+            .cargo()
+            .args(["test", "--locked", "--package", "shimmy"])
+            .args(["--no-default-features", "--features", "native"]),
     )
 }
 

@@ -67,6 +67,17 @@ impl Level {
         levels
     }
 
+    /// What it is called.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+
     /// Rows that the kernels compute together.
     pub(crate) fn group(self) -> usize {
         use simd::Simd;
@@ -78,6 +89,14 @@ impl Level {
             Self::Avx512 => avx512::Avx512::ROWS,
         }
     }
+}
+
+/// The instructions that the kernels use on this processor; none where there are no kernels for its
+/// vectors, and everything is computed in plain Rust.
+pub fn processor() -> Option<&'static str> {
+    Some(Level::detect())
+        .filter(|&level| level != Level::Scalar)
+        .map(Level::name)
 }
 
 /// Calls a kernel `unsafe fn kernel<S: Simd>(…)`, compiled for a level's instructions.

@@ -38,29 +38,56 @@ pub(crate) type Loaded = Weights<Linear, Vec<f32>>;
 /// Bytes of packed weights that one thread makes at a time.
 const PIECE: usize = 1 << 20;
 
-/// Loads all weights. Blocks until the file is read; none if it is shorter than its header says.
+/// Pieces between two reports of progress: some 20 ms of work.
+const PIECES: usize = 64;
+
+/// Why there are no weights.
+#[derive(Debug)]
+pub(super) enum LoadError {
+    Io(std::io::Error),
+    /// The file is shorter than its header says.
+    Short,
+    /// They are not wanted any more.
+    Stopped,
+}
+
+/// Bytes of all weights as they are held in memory.
+pub(super) fn size(sources: &Sources) -> u64 {
+    let bytes = |source: &MatrixSource| Matrix::bytes(source.kind, source.inputs, source.outputs);
+    sources.matrices().map(|source| bytes(source) as u64).sum()
+}
+
+/// Loads all weights. Blocks until the file is read, or until `progress`, which is told how much is
+/// done, says that it is not wanted any more.
 pub(super) fn load(
     pool: &mut Pool,
     file: &ModelFile,
     metadata: &Metadata,
     sources: Sources,
-) -> std::io::Result<Option<(Loaded, Vec<Origin>)>> {
+    progress: &mut dyn FnMut(f32) -> bool,
+) -> Result<(Loaded, Vec<Origin>), LoadError> {
     let mut offsets = Vec::new();
     let mut size = 0;
     for source in sources.matrices() {
         offsets.push(size);
         size += Matrix::bytes(source.kind, source.inputs, source.outputs);
     }
-    let mut arena = MmapMut::map_anon(size.max(1))?;
+    let mut arena = MmapMut::map_anon(size.max(1)).map_err(LoadError::Io)?;
     // Fewer page faults now and fewer misses of the address cache later; an arena without is fine.
     #[cfg(target_os = "linux")]
     if let Err(error) = arena.advise(memmap2::Advice::HugePage) {
         tracing::debug!(%error, "no huge pages for the weights");
     }
-    let Some(mut pieces) = pieces(file, metadata, &sources, &mut arena) else {
-        return Ok(None);
-    };
-    pool.for_each(&mut pieces, |_, piece| piece.pack());
+    let mut pieces = pieces(file, metadata, &sources, &mut arena).ok_or(LoadError::Short)?;
+    let all = pieces.len().max(1);
+    let mut done = 0;
+    for some in pieces.chunks_mut(PIECES) {
+        if !progress(done as f32 / all as f32) {
+            return Err(LoadError::Stopped);
+        }
+        pool.for_each(some, |_, piece| piece.pack());
+        done += some.len();
+    }
     drop(pieces);
     let origins = sources.matrices().map(|source| Origin {
         tensor: source.name.clone(),
@@ -68,15 +95,18 @@ pub(super) fn load(
         rows: source.first..source.first + source.outputs,
     });
     let origins = origins.collect();
-    let arena = Arc::new(arena.make_read_only()?);
+    let arena = Arc::new(arena.make_read_only().map_err(LoadError::Io)?);
     let mut into = Loading {
         file,
         metadata,
         arena,
         offsets: offsets.into_iter().enumerate(),
     };
-    let loaded = sources.convert(&mut into).ok();
-    Ok(loaded.map(|loaded| (loaded, origins)))
+    let loaded = sources.convert(&mut into)?;
+    if !progress(1.0) {
+        return Err(LoadError::Stopped);
+    }
+    Ok((loaded, origins))
 }
 
 /// Some tiles of a matrix.
@@ -131,9 +161,6 @@ fn pieces<'a>(
     Some(pieces)
 }
 
-/// The file is shorter than its header says.
-struct Short;
-
 struct Loading<'a> {
     file: &'a ModelFile,
     metadata: &'a Metadata,
@@ -144,25 +171,26 @@ struct Loading<'a> {
 impl Convert<MatrixSource, VectorSource> for Loading<'_> {
     type Matrix = Linear;
     type Vector = Vec<f32>;
-    type Error = Short;
+    type Error = LoadError;
 
-    fn matrix(&mut self, source: MatrixSource) -> Result<Linear, Short> {
-        let (id, offset) = self.offsets.next().ok_or(Short)?;
+    fn matrix(&mut self, source: MatrixSource) -> Result<Linear, LoadError> {
+        let (id, offset) = self.offsets.next().ok_or(LoadError::Short)?;
         let (inputs, outputs) = (source.inputs, source.outputs);
         let arena = Arc::clone(&self.arena);
-        let matrix = Matrix::new(source.kind, inputs, outputs, arena, offset).ok_or(Short)?;
+        let matrix =
+            Matrix::new(source.kind, inputs, outputs, arena, offset).ok_or(LoadError::Short)?;
         let bias = source.bias.map(|bias| self.vector(bias)).transpose()?;
         Ok(Linear { id, matrix, bias })
     }
 
-    fn vector(&mut self, source: VectorSource) -> Result<Vec<f32>, Short> {
+    fn vector(&mut self, source: VectorSource) -> Result<Vec<f32>, LoadError> {
         let data = self
             .file
             .tensor(self.metadata, source.tensor)
-            .ok_or(Short)?;
+            .ok_or(LoadError::Short)?;
         let bytes = source.kind.row_bytes(1);
-        let data = data.get(source.first * bytes..).ok_or(Short)?;
-        let data = data.get(..source.length * bytes).ok_or(Short)?;
+        let data = data.get(source.first * bytes..).ok_or(LoadError::Short)?;
+        let data = data.get(..source.length * bytes).ok_or(LoadError::Short)?;
         let mut values = vec![0.0; source.length];
         quant::dequantize(source.kind, data, &mut values);
         Ok(values)

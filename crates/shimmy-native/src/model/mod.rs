@@ -3,6 +3,7 @@
 mod file;
 mod load;
 mod sources;
+mod verified;
 mod weights;
 
 use std::ops::Range;
@@ -13,14 +14,16 @@ use shimmy_models::Metadata;
 use shimmy_models::gguf::FileKind;
 
 use crate::error::{Fault, OpenError, Unsupported};
-use crate::kernels::Level;
+use crate::kernels::{CELLS, Level};
 use crate::plan::{Plan, PlanError};
 use crate::pool::Pool;
 use crate::quant::{self, Kind};
+use crate::step::Stepper;
 use crate::threads::physical_cores;
 use crate::tokenizer::NativeTokenizer;
 
 pub(crate) use file::{ModelFile, range};
+use load::LoadError;
 pub(crate) use load::{Linear, Loaded, Origin};
 pub(crate) use weights::{Layer, RopeFactors};
 
@@ -45,11 +48,29 @@ pub struct Model {
     pub(crate) level: Level,
 }
 
+/// A model that this engine can run, by its header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Support {
+    /// Bytes that its weights take in memory, those of the embeddings included, which stay in the
+    /// file.
+    pub weights: u64,
+    /// Whether models of this architecture with these formats have been compared with llama.cpp.
+    pub is_verified: bool,
+}
+
 /// Whether this engine can run a model, from its header alone. Takes a millisecond at most.
-pub fn supports(metadata: &Metadata) -> Result<(), Unsupported> {
+pub fn supports(metadata: &Metadata) -> Result<Support, Unsupported> {
     match examine(metadata) {
+        Ok((_, sources)) => {
+            let embeddings = range(metadata, sources.embedding).map_or(0, |range| range.len());
+            let kinds = sources.matrices().map(|matrix| matrix.kind);
+            Ok(Support {
+                weights: load::size(&sources) + embeddings as u64,
+                is_verified: verified::is_verified(metadata, kinds),
+            })
+        }
         // What is wrong with the file, opening it says.
-        Ok(_) | Err(PlanError::Fault(_)) => Ok(()),
+        Err(PlanError::Fault(_)) => Ok(Support::default()),
         Err(PlanError::Unsupported(unsupported)) => Err(unsupported),
     }
 }
@@ -57,6 +78,15 @@ pub fn supports(metadata: &Metadata) -> Result<(), Unsupported> {
 /// Loads a model and its tokenizer. Blocks until the weights are read and packed; an
 /// [`Unsupported`] one is refused before.
 pub fn open(path: &Path, options: &Options) -> Result<(Arc<Model>, NativeTokenizer), OpenError> {
+    open_with_progress(path, options, &mut |_| true)
+}
+
+/// The same. `progress` is told how much is done, 0 to 1, and says whether to go on.
+pub fn open_with_progress(
+    path: &Path,
+    options: &Options,
+    progress: &mut dyn FnMut(f32) -> bool,
+) -> Result<(Arc<Model>, NativeTokenizer), OpenError> {
     let io = |error| OpenError::Io {
         path: path.to_owned(),
         error,
@@ -79,11 +109,17 @@ pub fn open(path: &Path, options: &Options) -> Result<(Arc<Model>, NativeTokeniz
         let tokenizer = scope.spawn(|| NativeTokenizer::new(&metadata, file.bytes()));
         let mut pool = Pool::new(options.threads.unwrap_or_else(physical_cores));
         let embedding = sources.embedding;
-        let loaded = load::load(&mut pool, &file, &metadata, sources);
+        let loaded = load::load(&mut pool, &file, &metadata, sources, progress);
         file.release(&metadata, embedding);
         (loaded, tokenizer.join())
     });
-    let (weights, origins) = loaded.map_err(io)?.ok_or_else(short)?;
+    let (weights, origins) = loaded.map_err(|error| match error {
+        LoadError::Io(error) => io(error),
+        LoadError::Short => short(),
+        LoadError::Stopped => OpenError::Cancelled {
+            path: path.to_owned(),
+        },
+    })?;
     let tokenizer = match tokenizer {
         Ok(tokenizer) => tokenizer.map_err(|error| match error {
             PlanError::Unsupported(unsupported) => OpenError::Unsupported(unsupported),
@@ -132,6 +168,12 @@ impl Model {
     /// Tokens of the context that the model was made for.
     pub fn context_length(&self) -> usize {
         self.plan.context
+    }
+
+    /// Bytes that one token takes in the cache.
+    pub fn bytes_per_cell(&self) -> u64 {
+        let shape = Stepper::shape(self);
+        (shape.block() / CELLS * size_of::<u16>()) as u64
     }
 
     /// Length of a row of logits.

@@ -1,5 +1,7 @@
 //! The families: what each architecture does differently from the usual decoder.
 
+use shimmy_engine::Pooling;
+
 use super::keys::Keys;
 use super::{Local, Pairs, Plan, PlanError, Rope, Scales, Scores};
 use crate::error::Unsupported;
@@ -26,6 +28,10 @@ fn usual(keys: &Keys<'_>, pairs: Pairs) -> Result<Plan, PlanError> {
     // Mixtures of experts carry the same architecture's name in some families.
     if let Some(count) = keys.find_number("expert_count")?.filter(|&count| count > 0) {
         return Err(keys.unsupported("expert_count", &count.to_string()));
+    }
+    // A decoder in which every row sees all others is an encoder by another name.
+    if keys.flag("attention.causal") == Some(false) {
+        return Err(keys.unsupported("attention.causal", "false"));
     }
     let heads = keys.number("attention.head_count")?;
     let width = keys.number("embedding_length")?;
@@ -58,7 +64,19 @@ fn usual(keys: &Keys<'_>, pairs: Pairs) -> Result<Plan, PlanError> {
             cap: None,
         },
         scales: Scales::default(),
+        pooling: pooling(keys)?,
     })
+}
+
+/// The mean is what most people expect of a model that does not say.
+fn pooling(keys: &Keys<'_>) -> Result<Pooling, PlanError> {
+    // `llama_pooling_type` in llama.h.
+    match keys.find_number("pooling_type")? {
+        None | Some(0 | 1) => Ok(Pooling::Mean),
+        Some(2) => Ok(Pooling::Cls),
+        Some(3) => Ok(Pooling::Last),
+        Some(other) => Err(keys.unsupported("pooling_type", &other.to_string())),
+    }
 }
 
 fn rope(keys: &Keys<'_>, pairs: Pairs, head: usize) -> Result<Rope, PlanError> {

@@ -71,6 +71,10 @@ impl<'a> Keys<'a> {
         self.get(name).and_then(Value::as_str)
     }
 
+    pub(super) fn flag(&self, name: &str) -> Option<bool> {
+        self.get(name).and_then(Value::as_bool)
+    }
+
     /// Whether there is such a tensor.
     pub(super) fn has_tensor(&self, name: &str) -> bool {
         self.metadata

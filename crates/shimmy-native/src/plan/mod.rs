@@ -4,6 +4,7 @@
 mod families;
 mod keys;
 
+use shimmy_engine::Pooling;
 use shimmy_models::Metadata;
 
 use crate::error::{Fault, Unsupported};
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) local: Option<Local>,
     pub(crate) scores: Scores,
     pub(crate) scales: Scales,
+    /// How a text becomes a vector.
+    pub(crate) pooling: Pooling,
 }
 
 /// How positions turn queries and keys.

@@ -67,6 +67,16 @@ fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     &mut buffer[..length]
 }
 
+impl Rows {
+    /// Forgets the rows and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.sequences.clear();
+        self.outputs.clear();
+    }
+}
+
 impl Stepper {
     /// A stepper with so many threads, for contexts up to so many tokens.
     pub(crate) fn new(model: Arc<Model>, threads: usize, context: usize) -> Self {
@@ -90,9 +100,23 @@ impl Stepper {
         }
     }
 
-    /// Chooses the adapters of the following steps.
-    pub(crate) fn set_adapters(&mut self, adapters: Vec<(Arc<Adapter>, f32)>) {
-        self.projector.adapters = adapters;
+    /// The model that it computes.
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Chooses the adapters of the following steps, and returns those of the last ones.
+    pub(crate) fn set_adapters(
+        &mut self,
+        adapters: Vec<(Arc<Adapter>, f32)>,
+    ) -> Vec<(Arc<Adapter>, f32)> {
+        std::mem::replace(&mut self.projector.adapters, adapters)
+    }
+
+    /// The last layer's row of an output of the last step, which was one to vectors.
+    pub(crate) fn vector(&self, output: usize) -> &[f32] {
+        let width = self.model.plan.width;
+        &self.buffers.normed[output * width..(output + 1) * width]
     }
 
     /// The logits of an output of the last step, by its place among the outputs.
@@ -104,6 +128,32 @@ impl Stepper {
 
     /// Computes rows, for which the cache has room, and writes their keys and values into it.
     pub(crate) fn run(
+        &mut self,
+        rows: &Rows,
+        cache: &mut Cache,
+        abort: &AtomicBool,
+    ) -> Result<(), Aborted> {
+        self.layers(rows, cache, abort)?;
+        if !rows.outputs.is_empty() {
+            self.output(rows.outputs.len());
+        }
+        Ok(())
+    }
+
+    /// The same, but what comes out are rows of the last layer instead of logits.
+    pub(crate) fn run_to_vectors(
+        &mut self,
+        rows: &Rows,
+        cache: &mut Cache,
+        abort: &AtomicBool,
+    ) -> Result<(), Aborted> {
+        self.layers(rows, cache, abort)?;
+        let model = Arc::clone(&self.model);
+        self.norm(&model.weights.output_norm, rows.outputs.len());
+        Ok(())
+    }
+
+    fn layers(
         &mut self,
         rows: &Rows,
         cache: &mut Cache,
@@ -139,9 +189,6 @@ impl Stepper {
                 self.attention_output(layer, count);
                 self.feed_forward(layer, count);
             }
-        }
-        if count > 0 {
-            self.output(count);
         }
         Ok(())
     }

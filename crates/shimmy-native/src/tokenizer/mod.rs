@@ -31,6 +31,8 @@ pub struct NativeTokenizer {
     specials: SpecialTokens,
     method: Method,
     adds_begin: bool,
+    adds_end: bool,
+    adds_separator: bool,
     /// Made when first asked for.
     special_texts: OnceLock<Vec<String>>,
 }
@@ -81,6 +83,8 @@ impl NativeTokenizer {
             vocabulary,
             method,
             adds_begin: flag("tokenizer.ggml.add_bos_token").unwrap_or(adds_begin),
+            adds_end: flag("tokenizer.ggml.add_eos_token").unwrap_or(false),
+            adds_separator: flag("tokenizer.ggml.add_sep_token").unwrap_or(false),
             special_texts: OnceLock::new(),
         })
     }
@@ -182,14 +186,17 @@ impl Tokenizer for NativeTokenizer {
             .get_or_init(|| SpecialTokens::parsed_texts(&self.vocabulary))
     }
 
-    /// None of the architectures here is one that makes vectors.
     fn text_marks(&self) -> TextMarks {
-        TextMarks::default()
+        let end = self.vocabulary.end.filter(|_| self.adds_end);
+        let separator = self.vocabulary.separator.filter(|_| self.adds_separator);
+        TextMarks {
+            between: end.into_iter().chain(separator).collect(),
+            end: end.or(separator),
+        }
     }
 
-    /// Not read from the file yet.
     fn fill_in_the_middle(&self) -> Option<FillInTheMiddle> {
-        None
+        self.vocabulary.fill_in_the_middle()
     }
 }
 

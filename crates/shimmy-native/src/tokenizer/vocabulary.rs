@@ -1,7 +1,7 @@
 //! The tokens of a model: texts, kinds, and the ones with a meaning of their own. Owns what
 //! llama.cpp concludes from texts, so that both agree on where an answer ends.
 
-use shimmy_engine::Token;
+use shimmy_engine::{FillInTheMiddle, Token};
 use shimmy_models::Metadata;
 use shimmy_models::gguf::Value;
 
@@ -50,6 +50,10 @@ pub(super) struct Vocabulary {
     ends: Vec<Token>,
     pub(super) begin: Option<Token>,
     pub(super) end: Option<Token>,
+    /// Behind and between texts that are made vectors of.
+    pub(super) separator: Option<Token>,
+    /// Before, behind and in a gap that is to be filled, by their place in [`FILLERS`].
+    fillers: [Option<Token>; 6],
 }
 
 /// Tokens that end an answer, whatever the metadata say.
@@ -172,12 +176,17 @@ impl Vocabulary {
             ends: Vec::new(),
             begin: None,
             end: None,
+            separator: None,
+            fillers: [None; 6],
         };
         let named = |key, default| vocabulary.named(metadata, key, Some(default));
         let (begin, end) = (
             named("tokenizer.ggml.bos_token_id", begin),
             named("tokenizer.ggml.eos_token_id", end),
         );
+        // The key is spelled like this in every file.
+        let separator = vocabulary.named(metadata, "tokenizer.ggml.seperator_token_id", None);
+        vocabulary.separator = separator;
         vocabulary.begin = begin;
         vocabulary.end = end;
         vocabulary.find_ends(metadata);
@@ -209,6 +218,16 @@ impl Vocabulary {
         self.ends.contains(&token)
     }
 
+    /// The tokens around a gap.
+    pub(super) fn fill_in_the_middle(&self) -> Option<FillInTheMiddle> {
+        let [.., prefix, suffix, middle] = self.fillers;
+        Some(FillInTheMiddle {
+            prefix: prefix?,
+            suffix: suffix?,
+            middle: middle?,
+        })
+    }
+
     /// Tokens of these attributes.
     pub(super) fn with(&self, attributes: u8) -> impl Iterator<Item = Token> {
         let tokens = (0..).zip(&self.attributes);
@@ -236,6 +255,7 @@ impl Vocabulary {
                 self.attributes[token as usize].0 |= Attributes::CONTROL;
             }
             let token = named.or(by_text);
+            self.fillers[index] = token;
             self.ends.extend(token.filter(|_| index < 3));
         }
         for text in ENDS {

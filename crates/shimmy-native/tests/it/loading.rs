@@ -2,7 +2,10 @@
 
 use shimmy_engine::{Runner, Specials, Tokenizer};
 use shimmy_models::Metadata;
-use shimmy_native::{NativeRunner, OpenError, Options, RunnerOptions, Unsupported, open, supports};
+use shimmy_native::{
+    NativeRunner, OpenError, Options, RunnerOptions, Unsupported, open, open_with_progress,
+    supports,
+};
 use shimmy_testkit::gguf::{Tensor, TensorType};
 use shimmy_testkit::{broken, tiny};
 
@@ -53,10 +56,35 @@ fn what_is_not_known_is_told_before_anything_is_loaded() {
         .unwrap();
     let metadata = Metadata::open(&shards[0]).unwrap();
     assert!(matches!(supports(&metadata), Err(Unsupported::File(_))));
-    assert_eq!(
-        supports(&Metadata::open(&files.path("tiny.gguf")).unwrap()),
-        Ok(())
-    );
+}
+
+#[test]
+fn what_a_model_takes_is_known_before_it_is_loaded() {
+    let files = Files::new();
+    let metadata = Metadata::open(&files.path("tiny.gguf")).unwrap();
+    let support = supports(&metadata).unwrap();
+    assert!(support.is_verified);
+    let tensors = metadata.tensors().iter();
+    let in_the_file: u64 = tensors
+        .filter_map(shimmy_models::gguf::TensorInfo::size)
+        .sum();
+    assert!(support.weights >= in_the_file && support.weights < 2 * in_the_file);
+}
+
+#[test]
+fn a_load_tells_how_far_it_is_and_ends_when_it_is_not_wanted() {
+    let files = Files::new();
+    let path = files.path("tiny.gguf");
+    let mut parts = Vec::new();
+    let mut watch = |part| {
+        parts.push(part);
+        true
+    };
+    open_with_progress(&path, &Options::default(), &mut watch).unwrap();
+    assert!(parts.is_sorted(), "{parts:?}");
+    assert_eq!((parts.first(), parts.last()), (Some(&0.0), Some(&1.0)));
+    let error = open_with_progress(&path, &Options::default(), &mut |_| false).unwrap_err();
+    assert!(matches!(error, OpenError::Cancelled { .. }), "{error}");
 }
 
 #[test]

@@ -8,4 +8,6 @@ mod adapters;
 mod decoding;
 mod loading;
 mod same_bits;
+mod states;
 mod support;
+mod vectors;

@@ -92,6 +92,12 @@ fn tokens_mean_the_same() {
             "{name}"
         );
         assert_eq!(native.end_of_sequence(), llama.end_of_sequence(), "{name}");
+        assert_eq!(native.text_marks(), llama.text_marks(), "{name}");
+        assert_eq!(
+            native.fill_in_the_middle(),
+            llama.fill_in_the_middle(),
+            "{name}"
+        );
         let sorted = |texts: &[String]| {
             let mut texts = texts.to_vec();
             texts.sort();

@@ -61,6 +61,7 @@ pub(crate) fn model(
     };
     let template = ChatTemplate::new(template, vocabulary).unwrap();
     LoadedModel {
+        engine: "stub",
         placement: "cpu".to_owned(),
         name: "stub".to_owned(),
         session,

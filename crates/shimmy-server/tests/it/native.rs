@@ -68,6 +68,7 @@ async fn models_are_loaded_and_unloaded_by_names_with_slashes() {
     }
     let (_, report) = server.get_json("/api/models/stub/status").await;
     assert_eq!(report["engine"]["alive"], true);
+    assert_eq!(report["engine"]["name"], "stub");
     assert_eq!(report["engine"]["load_ms"], 7);
 }
 

@@ -118,9 +118,18 @@ impl Dimensions {
         }
     }
 
+    /// The same with weights that an engine holds in a form of its own, if it does.
+    pub(super) fn with_weights(self, weights: Option<u64>) -> Self {
+        Self {
+            weights: weights.unwrap_or(self.weights),
+            ..self
+        }
+    }
+
     /// What it takes with a cache of this size and with these adapters.
     pub(super) fn footprint(&self, cache: &CachePlan, adapters: u64) -> Footprint {
-        let (cells, sequences) = (u64::from(cache.cells), u64::from(cache.sequences));
+        let cells = u64::from(cache.cells) + u64::from(cache.rounding);
+        let sequences = u64::from(cache.sequences);
         let rows = u64::from(cache.batch);
         // The rows of one step in the widest places of a layer, the mask of who sees whom (once as
         // floats, once for the kernels), and the logits of each sequence (once computed, once

@@ -1,18 +1,19 @@
 //! llama.cpp as an engine.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use shimmy_engine::{EngineConfig, Session, StoreConfig, Tokenizer, spawn};
+use shimmy_engine::{EngineConfig, Session, Tokenizer, spawn};
 use shimmy_llama::{
     ContextOptions, DeviceKind, LlamaError, LlamaRunner, LlamaTokenizer, LoadOptions, Model,
     Placement, RunnerOptions, cpu_features, llama_version,
 };
 use shimmy_models::ModelFile;
 
-use super::{Device, OpenOptions, Opened, Progress};
+use super::{Device, OpenOptions, Opened, Progress, store};
 use crate::memory;
+
+/// What it is called.
+const NAME: &str = "llama.cpp";
 
 /// A failure to start an engine: llama.cpp's, or the system's refusal of a thread.
 #[derive(Debug, thiserror::Error)]
@@ -49,12 +50,16 @@ fn open_session(
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(LlamaTokenizer::new(Arc::clone(&model))?);
     let trained = Some(u64::from(model.context_length()));
     let cache = options.cache_plan(trained, model.bytes_per_cell(), model.can_cut());
+    let built = (
+        (model.parameters(), llama_version(), cpu_features()),
+        (options.threads, options.gpu_layers),
+    );
     let engine = EngineConfig {
         parallel: Some(options.parallel as usize),
         parked_cells: Some(cache.parked_cells as usize),
         offload_bytes: cache.offload_bytes,
         context: Some(cache.context as usize),
-        store: store(file, options, &model),
+        store: store::config(file, options, &built),
         ..options.engine.clone()
     };
     let runner = RunnerOptions {
@@ -74,33 +79,16 @@ fn open_session(
         Ok(LlamaRunner::new(model, runner)?)
     })?;
     let session = Session::new(tokenizer, engine, options.adapters.len());
-    Ok(Opened { session, placement })
-}
-
-/// Where this model's prefixes outlive the engine. Whatever changes a state changes the
-/// fingerprint: the file, the engine, its settings.
-fn store(file: &ModelFile, options: &OpenOptions, model: &Model) -> Option<StoreConfig> {
-    let folder = options.cache.folder.clone()?;
-    if options.cache.bytes == 0 || options.cache.disk_bytes == 0 {
-        return None;
-    }
-    let about = std::fs::metadata(&file.path).ok()?;
-    let mut hash = DefaultHasher::new();
-    file.path.canonicalize().ok()?.hash(&mut hash);
-    (about.len(), about.modified().ok()).hash(&mut hash);
-    (model.parameters(), llama_version(), cpu_features()).hash(&mut hash);
-    (options.threads, options.gpu_layers).hash(&mut hash);
-    env!("CARGO_PKG_VERSION").hash(&mut hash);
-    Some(StoreConfig {
-        folder,
-        fingerprint: hash.finish(),
-        most_bytes: options.cache.disk_bytes,
+    Ok(Opened {
+        session,
+        engine: NAME,
+        placement,
     })
 }
 
 pub(super) fn about() -> serde_json::Value {
     serde_json::json!({
-        "name": "llama.cpp",
+        "name": NAME,
         "version": llama_version(),
         "cpu_features": cpu_features(),
     })

@@ -1,17 +1,22 @@
-//! The engines that are compiled in: the one place that knows the features `llama` and `stub`.
+//! The engines that are compiled in: the one place that knows the features `llama`, `native` and
+//! `stub`.
 
 #![cfg_attr(
-    not(feature = "llama"),
+    not(any(feature = "llama", feature = "native")),
     expect(
         dead_code,
         reason = "the command line is the same in a build without an engine"
     )
 )]
 
+mod choice;
 mod footprint;
 #[cfg(feature = "llama")]
 mod llama;
+#[cfg(feature = "native")]
+mod native;
 mod progress;
+mod store;
 #[cfg(feature = "stub")]
 mod stub;
 
@@ -20,6 +25,8 @@ use std::path::PathBuf;
 use shimmy_engine::{EngineConfig, Session};
 use shimmy_models::{Metadata, ModelFile};
 
+pub(crate) use self::choice::Engine;
+use self::choice::{Chosen, Native};
 use self::footprint::Dimensions;
 pub(crate) use self::footprint::Footprint;
 pub(crate) use self::progress::Progress;
@@ -27,6 +34,8 @@ pub(crate) use self::progress::Progress;
 /// A model that an engine has loaded.
 pub(crate) struct Opened {
     pub(crate) session: Session,
+    /// Which engine it is, by its name.
+    pub(crate) engine: &'static str,
     /// Where its layers are, in words: `cpu`, or `gpu (24 of 33 layers)`.
     pub(crate) placement: String,
 }
@@ -34,6 +43,8 @@ pub(crate) struct Opened {
 /// How a model is to be run.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenOptions {
+    /// Which engine runs it.
+    pub(crate) which: Engine,
     /// Tokens of context; none means the model's own, up to [`DEFAULT_CONTEXT`].
     pub(crate) context: Option<u32>,
     /// Requests computed together.
@@ -73,6 +84,10 @@ pub(crate) const DEFAULT_CONTEXT: u32 = 16_384;
 /// attention passes over every cell in use, so what was not used lately is kept outside the cache.
 const PARKED_CELLS: u32 = 1024;
 
+/// Cells that a sequence may take in blocks of 64 beyond those that it holds: one block in which it
+/// parted from another, and its last one.
+const SEQUENCE_ROUNDING: u32 = 128;
+
 /// Sequences that an engine can tell apart.
 const MOST_SEQUENCES: u32 = 256;
 
@@ -90,6 +105,8 @@ struct CachePlan {
     offload_bytes: u64,
     /// Cells in all.
     cells: u32,
+    /// Cells beyond those that an engine takes because its blocks are not always full.
+    rounding: u32,
     /// Sequences in all.
     sequences: u32,
     /// Rows of a step.
@@ -129,7 +146,34 @@ impl OpenOptions {
             parked_cells,
             offload_bytes,
             cells: context.saturating_add(parked_cells),
+            rounding: 0,
             sequences: (self.parallel + parked_sequences).min(MOST_SEQUENCES),
+            batch: BATCH,
+        }
+    }
+
+    /// The same for an engine whose cache is in blocks. A row reads its own cells only, so prefixes
+    /// of ended requests cost nothing there and all of them stay in it.
+    fn block_plan(&self, trained: Option<u64>, bytes_per_cell: u64) -> CachePlan {
+        let context = self.context(trained);
+        let kept = self.cache.bytes.checked_div(bytes_per_cell).unwrap_or(0);
+        let kept = u32::try_from(kept).unwrap_or(u32::MAX);
+        // Half of the memory at most is for blocks that are not full.
+        let most = MOST_SEQUENCES.saturating_sub(self.parallel);
+        let parked_sequences = match kept {
+            0 => 0,
+            kept => (kept / (2 * SEQUENCE_ROUNDING)).clamp(1, most.max(1)),
+        };
+        let rounding = SEQUENCE_ROUNDING * parked_sequences;
+        let parked_cells = kept.saturating_sub(rounding).max(kept / 2);
+        let sequences = (self.parallel + parked_sequences).min(MOST_SEQUENCES);
+        CachePlan {
+            context,
+            parked_cells,
+            offload_bytes: 0,
+            cells: context.saturating_add(parked_cells),
+            rounding: SEQUENCE_ROUNDING * sequences,
+            sequences,
             batch: BATCH,
         }
     }
@@ -145,7 +189,17 @@ pub(crate) fn measure(model: &ModelFile, options: &OpenOptions) -> Result<Footpr
     let parts: Vec<Metadata> = parts.iter().map(read).collect::<Result<_, _>>()?;
     let dimensions = Dimensions::of(&parts);
     let trained = parts.first().and_then(Metadata::context_length);
-    let plan = options.cache_plan(trained, dimensions.bytes_per_cell, true);
+    let chosen = parts.first().map(|first| choice::choose(first, options));
+    let (plan, dimensions) = match chosen.transpose()? {
+        Some(Chosen::Native) => {
+            let plan = options.block_plan(trained, dimensions.bytes_per_cell);
+            (plan, dimensions.with_weights(native_weights(&parts)))
+        }
+        Some(Chosen::Llama) | None => {
+            let plan = options.cache_plan(trained, dimensions.bytes_per_cell, true);
+            (plan, dimensions)
+        }
+    };
     // One that is not there is refused by whoever opens it, by name.
     let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |about| about.len());
     let adapters = options.adapters.iter().map(size).sum();
@@ -198,22 +252,49 @@ pub(crate) const HAS_STUB: bool = cfg!(feature = "stub");
 
 /// Loads a model file. Blocks, and gives up soon after `progress` says that it is not wanted any
 /// more; the reason of a failure is fit for users.
-#[cfg(feature = "llama")]
 pub(crate) fn open(
     model: &ModelFile,
+    metadata: &Metadata,
     options: &OpenOptions,
     progress: &Progress,
 ) -> Result<Opened, String> {
-    llama::open(model, options, progress)
+    match choice::choose(metadata, options)? {
+        #[cfg(feature = "native")]
+        Chosen::Native => native::open(model, metadata, options, progress),
+        #[cfg(feature = "llama")]
+        Chosen::Llama => llama::open(model, options, progress),
+        // The choice knows what there is.
+        #[cfg(not(all(feature = "native", feature = "llama")))]
+        other => {
+            let _ = progress;
+            let name = &model.name;
+            Err(format!(
+                "this build of shimmy has no engine {other:?} for {name}"
+            ))
+        }
+    }
 }
 
-/// As above, in a build that cannot.
-#[cfg(not(feature = "llama"))]
-pub(crate) fn open(model: &ModelFile, _: &OpenOptions, _: &Progress) -> Result<Opened, String> {
-    let name = &model.name;
-    Err(format!(
-        "this build of shimmy has no engine for {name}: build it with `--features llama`"
-    ))
+/// What the native engine says of a model.
+fn native_says(metadata: &Metadata) -> Native {
+    #[cfg(feature = "native")]
+    return native::says(metadata);
+    #[cfg(not(feature = "native"))]
+    {
+        let _ = metadata;
+        Native::Absent
+    }
+}
+
+/// What the weights of a model take in the native engine, if that is there and runs it.
+fn native_weights(parts: &[Metadata]) -> Option<u64> {
+    #[cfg(feature = "native")]
+    return native::weights(parts.first()?);
+    #[cfg(not(feature = "native"))]
+    {
+        let _ = parts;
+        None
+    }
 }
 
 /// The deterministic model, in a build that has it.
@@ -222,6 +303,7 @@ pub(crate) fn open_stub(options: &OpenOptions) -> Result<Opened, String> {
     let placement = "none: it computes nothing".to_owned();
     Ok(Opened {
         session: stub::open(options),
+        engine: STUB_MODEL,
         placement,
     })
 }
@@ -237,6 +319,8 @@ pub(crate) fn engines() -> Vec<serde_json::Value> {
     vec![
         #[cfg(feature = "llama")]
         llama::about(),
+        #[cfg(feature = "native")]
+        native::about(),
         #[cfg(feature = "stub")]
         serde_json::json!({ "name": "stub" }),
     ]
@@ -262,4 +346,47 @@ pub(crate) fn gpu_backends() -> Vec<&'static str> {
         .filter(|(_, compiled)| *compiled)
         .map(|(name, _)| name)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(cache_bytes: u64) -> OpenOptions {
+        OpenOptions {
+            which: Engine::Auto,
+            context: Some(4096),
+            parallel: 8,
+            threads: None,
+            gpu_layers: None,
+            adapters: Vec::new(),
+            cache: CacheOptions {
+                bytes: cache_bytes,
+                ..CacheOptions::default()
+            },
+            engine: EngineConfig::default(),
+        }
+    }
+
+    #[test]
+    fn a_cache_in_blocks_takes_no_more_than_was_given_to_it() {
+        for cells in [0, 1, 200, 1000, 40_000, 1_000_000_000] {
+            let plan = options(cells * 1000).block_plan(None, 1000);
+            let of_requests = 4096 + 8 * SEQUENCE_ROUNDING;
+            let taken = u64::from(plan.cells) + u64::from(plan.rounding);
+            let parked = taken - u64::from(of_requests);
+            // A sequence takes two blocks however little is kept.
+            assert!(
+                parked <= cells.max(2 * 128 + cells / 2),
+                "{cells}: {plan:?}"
+            );
+            assert!(
+                u64::from(plan.parked_cells) >= cells / 2,
+                "{cells}: {plan:?}"
+            );
+            assert!(plan.sequences <= MOST_SEQUENCES);
+            assert_eq!(plan.sequences > 8, cells > 0);
+            assert_eq!(plan.offload_bytes, 0);
+        }
+    }
 }

@@ -37,7 +37,7 @@ pub(super) fn load(
     engine: &EngineArgs,
 ) -> Result<Running, Failure> {
     let models = ModelConfig::for_command(models)?;
-    let options = config::open_options(engine, &models, 1024);
+    let options = config::open_options(engine, &models, 1024)?;
     let loader = LocalLoader::new(models, options, ResidenceConfig::default());
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime

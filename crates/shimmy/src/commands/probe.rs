@@ -20,6 +20,7 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
         print_json(&json!({
             "ok": true,
             "model": info,
+            "engine": model.engine,
             "context": context,
             "chat_template": format!("{:?}", model.template.origin()),
             "load_ms": load_ms,
@@ -31,11 +32,12 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
             .map_or_else(|| "?".to_owned(), parameters);
         let quantization = info.quantization.as_deref().unwrap_or("?");
         print(&format!(
-            "{}: works\n  {} {count} {quantization}, {}\n  context {context} tokens, template {:?}\n  \
+            "{}: works\n  {} {count} {quantization}, {}\n  engine {}, context {context} tokens, template {:?}\n  \
              loaded in {load_ms:.0} ms, first token {first_token:.0} ms later\n",
             model.name,
             info.model_type,
             bytes(info.size_bytes),
+            model.engine,
             model.template.origin(),
         ))
     }

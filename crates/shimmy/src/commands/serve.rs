@@ -36,7 +36,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         .into_iter()
         .chain(residence.pins.iter().cloned().map(Some))
         .collect();
-    let options = config::server_options(&args, &models);
+    let options = config::server_options(&args, &models)?;
     let loader = Arc::new(LocalLoader::new(models, options, residence));
 
     // Two threads carry the bytes of every stream; the computing ones are the engine's own, and

@@ -53,7 +53,7 @@ pub(super) fn open(
         adapters: adapters.iter().map(|info| info.path.clone()).collect(),
         ..options.clone()
     };
-    let opened = backend::open(file, &options, progress)?;
+    let opened = backend::open(file, &metadata, &options, progress)?;
     let source = metadata.chat_template();
     let template = template(source, Some(&metadata), opened.session.tokenizer())?;
     Ok(LoadedModel {
@@ -94,6 +94,7 @@ fn assemble(
     LoadedModel {
         name: info.name.clone(),
         session: opened.session,
+        engine: opened.engine,
         placement: opened.placement,
         template: Arc::new(template),
         info,

@@ -90,6 +90,7 @@ fn bench_measures_prefill_and_decode() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "llama"), ignore = "devices are what llama.cpp sees")]
 fn gpu_info_names_the_devices() {
     let folder = tempfile::tempdir().expect("a folder");
     let outcome = run(folder.path(), &["gpu-info", "--json"]);

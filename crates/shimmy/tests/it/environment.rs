@@ -88,6 +88,7 @@ fn an_empty_variable_is_an_unset_one() {
         "SHIMMY_PARALLEL",
         "SHIMMY_THREADS",
         "SHIMMY_GPU_LAYERS",
+        "SHIMMY_ENGINE",
         "SHIMMY_QUEUE",
         "SHIMMY_MEMORY_BUDGET",
         "SHIMMY_MAX_MODELS",

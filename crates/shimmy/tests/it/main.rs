@@ -1,33 +1,35 @@
-//! The real binary: on the real engine with tiny models that the tests write themselves, and, in a
-//! build without it, on the deterministic engine.
+//! The real binary: on a real engine with tiny models that the tests write themselves, and, in a
+//! build without one, on the deterministic engine.
 
-#[cfg(feature = "llama")]
+#[cfg(any(feature = "llama", feature = "native"))]
 mod adapters;
-#[cfg(feature = "llama")]
+#[cfg(any(feature = "llama", feature = "native"))]
 mod bad_input;
-#[cfg(feature = "llama")]
+#[cfg(any(feature = "llama", feature = "native"))]
 mod commands;
-#[cfg(feature = "llama")]
+#[cfg(feature = "native")]
+mod engines;
+#[cfg(any(feature = "llama", feature = "native"))]
 mod environment;
-#[cfg(feature = "llama")]
+#[cfg(any(feature = "llama", feature = "native"))]
 mod generate;
-#[cfg(feature = "llama")]
+#[cfg(any(feature = "llama", feature = "native"))]
 mod http;
 #[cfg(any(feature = "llama", feature = "stub"))]
 mod library;
-#[cfg(feature = "llama")]
+#[cfg(any(feature = "llama", feature = "native"))]
 mod loading;
-#[cfg(all(feature = "stub", not(feature = "llama")))]
+#[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
 mod ollama;
 #[cfg(any(feature = "llama", feature = "stub"))]
 mod places;
-#[cfg(feature = "llama")]
+#[cfg(any(feature = "llama", feature = "native"))]
 mod residence;
-#[cfg(feature = "llama")]
+#[cfg(any(feature = "llama", feature = "native"))]
 mod shutdown;
-#[cfg(all(feature = "stub", not(feature = "llama")))]
+#[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
 mod stub;
-#[cfg(any(feature = "llama", feature = "stub"))]
+#[cfg(any(feature = "llama", feature = "native", feature = "stub"))]
 mod support;
-#[cfg(feature = "llama")]
+#[cfg(any(feature = "llama", feature = "native"))]
 mod websocket;

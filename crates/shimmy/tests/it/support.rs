@@ -1,7 +1,7 @@
 //! Runs the binary: commands to their end, servers until they are dropped.
 
 #![cfg_attr(
-    not(feature = "llama"),
+    not(any(feature = "llama", feature = "native")),
     expect(dead_code, reason = "the tests of the stub need less of it")
 )]
 
@@ -13,6 +13,16 @@ use std::thread::JoinHandle;
 use serde_json::Value;
 use shimmy_testkit::tiny;
 use tempfile::TempDir;
+
+/// The engine that the tests run on: llama.cpp where it is compiled in, unless `SHIMMY_TEST_ENGINE`
+/// says otherwise.
+fn engine() -> String {
+    let default = match cfg!(feature = "llama") {
+        true => "llama",
+        false => "auto",
+    };
+    std::env::var("SHIMMY_TEST_ENGINE").unwrap_or_else(|_| default.to_owned())
+}
 
 /// The binary in an empty world: no settings of the machine's owner, no models of his.
 pub(crate) fn shimmy(folder: &Path) -> Command {
@@ -38,6 +48,7 @@ pub(crate) fn shimmy(folder: &Path) -> Command {
         // Beside the home's there is a service's, which is not of this world.
         .env("OLLAMA_MODELS", folder.join(".ollama/models"))
         .env("NO_COLOR", "1")
+        .env("SHIMMY_ENGINE", engine())
         .env_remove("RUST_LOG")
         .env_remove("OLLAMA_HOST")
         .current_dir(folder);

@@ -27,6 +27,7 @@ fn model() -> LoadedModel {
         default_adapters: Vec::new(),
         adapters: std::sync::Arc::default(),
         load_time: std::time::Duration::ZERO,
+        engine: "stub",
         placement: String::new(),
         hold: crate::Hold::default(),
     }

@@ -51,6 +51,7 @@ fn model(name: &str) -> LoadedModel {
         default_adapters: Vec::new(),
         adapters: Arc::default(),
         load_time: Duration::ZERO,
+        engine: "stub",
         placement: String::new(),
         hold: Hold::default(),
     }

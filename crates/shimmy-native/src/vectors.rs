@@ -1,0 +1,80 @@
+//! Vectors of texts: the last layer's rows, pooled as the model's metadata say. Owns how texts are
+//! packed into steps; they have a cache of their own, which lasts for one call.
+
+use std::sync::atomic::AtomicBool;
+
+use shimmy_engine::{Pooling, Token};
+
+use crate::cache::Cache;
+use crate::step::{Aborted, Rows, Stepper};
+
+/// The vectors of texts, each computed on its own, in steps of `batch` rows at most.
+pub(crate) fn vectors(
+    stepper: &mut Stepper,
+    texts: &[Vec<Token>],
+    batch: usize,
+    abort: &AtomicBool,
+) -> Result<Vec<Vec<f32>>, Aborted> {
+    let pooling = stepper.model().plan.pooling;
+    let width = stepper.model().plan.width;
+    let rows: Vec<(usize, usize)> = (0..texts.len())
+        .flat_map(|text| (0..texts[text].len()).map(move |position| (text, position)))
+        .collect();
+    let mut cache = Cache::new(Stepper::shape(stepper.model()), rows.len(), texts.len());
+    let mut vectors = vec![vec![0.0; width]; texts.len()];
+    let mut step = Rows::default();
+    for rows in rows.chunks(batch) {
+        fill(&mut step, texts, rows);
+        let wanted: Vec<_> = step
+            .sequences
+            .iter()
+            .map(|&(text, _, rows)| (text, rows))
+            .collect();
+        // It was made large enough.
+        cache.extend(&wanted).map_err(|_| Aborted)?;
+        stepper.run_to_vectors(&step, &mut cache, abort)?;
+        for (place, &(text, position)) in rows.iter().enumerate() {
+            let length = texts[text].len();
+            let counts = match pooling {
+                Pooling::Cls => position == 0,
+                Pooling::Last | Pooling::Rank => position + 1 == length,
+                Pooling::Mean => true,
+            };
+            if counts {
+                let row = stepper.vector(place);
+                add(&mut vectors[text], row, pooling, length);
+            }
+        }
+        for (text, rows) in wanted {
+            cache.advance(text, rows);
+            if cache.length(text) == Some(texts[text].len()) {
+                cache.truncate(text, 0);
+            }
+        }
+    }
+    Ok(vectors)
+}
+
+/// Makes a step of rows, which are in order.
+fn fill(step: &mut Rows, texts: &[Vec<Token>], rows: &[(usize, usize)]) {
+    step.clear();
+    for (place, &(text, position)) in rows.iter().enumerate() {
+        match step.sequences.last_mut() {
+            Some((last, _, count)) if *last == text => *count += 1,
+            _ => step.sequences.push((text, place, 1)),
+        }
+        step.tokens.push(texts[text][position]);
+        step.positions.push(position as u32);
+        step.outputs.push(place);
+    }
+}
+
+fn add(vector: &mut [f32], row: &[f32], pooling: Pooling, length: usize) {
+    let part = match pooling {
+        Pooling::Mean => 1.0 / length as f32,
+        Pooling::Cls | Pooling::Last | Pooling::Rank => 1.0,
+    };
+    for (sum, value) in vector.iter_mut().zip(row) {
+        *sum += value * part;
+    }
+}

@@ -1,0 +1,50 @@
+//! Vectors of texts.
+
+use shimmy_engine::{AdapterId, Pooling, Runner, RunnerError};
+use shimmy_native::{NativeRunner, RunnerOptions};
+use shimmy_testkit::tiny;
+
+use crate::support::{A, Files, bytes, options, prefill};
+
+#[test]
+fn a_text_has_the_same_vector_in_any_company_and_the_cache_stays() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    assert_eq!(runner.embedding().unwrap().0, Pooling::Mean);
+    let expected = prefill(&mut files.runner(), A, 0, &bytes("hello you"), 8);
+    prefill(&mut runner, A, 0, &bytes("hello y"), 8);
+    // Longer than a batch of 32 rows.
+    let texts = [bytes("abc"), bytes(&"long ".repeat(20)), bytes("b")];
+    let together = runner.embed(&texts).unwrap();
+    for (text, vector) in texts.iter().zip(&together) {
+        assert_eq!(
+            &runner.embed(std::slice::from_ref(text)).unwrap()[0],
+            vector
+        );
+        assert!(vector.iter().any(|&value| value != 0.0));
+    }
+    assert_ne!(together[0], together[2]);
+    assert_eq!(prefill(&mut runner, A, 7, &bytes("ou"), 8), expected);
+    assert_eq!(runner.embed(&[]).unwrap(), Vec::<Vec<f32>>::new());
+    let unknown = vec![runner.limits().vocabulary as u32];
+    assert_eq!(runner.embed(&[unknown]), Err(RunnerError::InvalidBatch));
+}
+
+#[test]
+fn adapters_do_not_change_vectors() {
+    let files = Files::new();
+    let path = files.path("adapter.gguf");
+    tiny::Adapter::new().write(&path).unwrap();
+    let options = RunnerOptions {
+        adapters: vec![path],
+        ..options()
+    };
+    let mut runner = NativeRunner::new(files.open().0, options).unwrap();
+    let plain = runner.embed(&[bytes("hello")]).unwrap();
+    let spoken = prefill(&mut runner, A, 0, &bytes("hello"), 8);
+    runner.truncate(A, 0);
+    runner.set_adapters(&[(AdapterId(0), 1.0)]).unwrap();
+    assert_eq!(runner.embed(&[bytes("hello")]).unwrap(), plain);
+    // Those of the answers still apply.
+    assert_ne!(prefill(&mut runner, A, 0, &bytes("hello"), 8), spoken);
+}

@@ -1,0 +1,99 @@
+//! The engine in Rust.
+
+use std::sync::Arc;
+
+use shimmy_engine::{EngineConfig, Session, Tokenizer, spawn};
+use shimmy_models::{Metadata, ModelFile};
+use shimmy_native::{AdapterError, NativeRunner, Options, RunnerOptions, open_with_progress};
+
+use super::choice::Native;
+use super::{OpenOptions, Opened, Progress, store};
+
+/// What it is called.
+pub(super) const NAME: &str = "native";
+
+/// A failure to start an engine: the file's, an adapter's, or the system's refusal of a thread.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Model(#[from] shimmy_native::OpenError),
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    #[error("no thread for the engine: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Whether it runs the model with this header.
+pub(super) fn says(metadata: &Metadata) -> Native {
+    match shimmy_native::supports(metadata) {
+        Err(unsupported) => Native::Unsupported(unsupported.to_string()),
+        Ok(support) if support.is_verified && shimmy_native::processor().is_some() => {
+            Native::Verified
+        }
+        Ok(_) => Native::Unverified,
+    }
+}
+
+/// Bytes of a model's weights in memory; none if it is not one for this engine.
+pub(super) fn weights(metadata: &Metadata) -> Option<u64> {
+    Some(shimmy_native::supports(metadata).ok()?.weights)
+}
+
+pub(super) fn open(
+    model: &ModelFile,
+    metadata: &Metadata,
+    options: &OpenOptions,
+    progress: &Progress,
+) -> Result<Opened, String> {
+    open_session(model, metadata, options, progress).map_err(|error| error.to_string())
+}
+
+fn open_session(
+    file: &ModelFile,
+    metadata: &Metadata,
+    options: &OpenOptions,
+    progress: &Progress,
+) -> Result<Opened, OpenError> {
+    let threads = options.threads.map(|threads| threads as usize);
+    let mut watch = |part| progress.report(part);
+    let (model, tokenizer) = open_with_progress(&file.path, &Options { threads }, &mut watch)?;
+    let tokenizer: Arc<dyn Tokenizer> = Arc::new(tokenizer);
+    let trained = Some(model.context_length() as u64);
+    let cache = options.block_plan(trained, model.bytes_per_cell());
+    let engine = EngineConfig {
+        parallel: Some(options.parallel as usize),
+        parked_cells: Some(cache.parked_cells as usize),
+        offload_bytes: cache.offload_bytes,
+        context: Some(cache.context as usize),
+        // The same bits come from any number of threads and any kind of vectors.
+        store: store::config(file, options, &(NAME, metadata.architecture())),
+        ..options.engine.clone()
+    };
+    let runner = RunnerOptions {
+        cells: Some(cache.cells as usize),
+        sequences: cache.sequences as usize,
+        batch: cache.batch as usize,
+        threads,
+        adapters: options.adapters.clone(),
+        ..RunnerOptions::default()
+    };
+    // Linux shows 15 characters of a thread's name; the model's are the telling ones.
+    let name = format!("engine {}", file.name);
+    let engine = spawn::<_, OpenError, _>(&name, engine, Arc::clone(&tokenizer), move || {
+        Ok(NativeRunner::new(model, runner)?)
+    })?;
+    let session = Session::new(tokenizer, engine, options.adapters.len());
+    Ok(Opened {
+        session,
+        engine: NAME,
+        placement: "cpu".to_owned(),
+    })
+}
+
+pub(super) fn about() -> serde_json::Value {
+    serde_json::json!({
+        "name": NAME,
+        "version": env!("CARGO_PKG_VERSION"),
+        "cpu_features": shimmy_native::processor().unwrap_or("none"),
+    })
+}
