@@ -55,8 +55,7 @@ def client(server, request):
 
 @pytest.fixture(scope="module")
 def model(server):
-    listed = ollama.Client(host=server.ollama_url).list().models
-    return listed[0].model
+    return server.model
 
 
 def counted(answer):
@@ -67,7 +66,7 @@ def counted(answer):
 
 
 def test_models_are_listed_shown_and_seen_running(client, model):
-    listed = client.list().models[0]
+    (listed,) = [entry for entry in client.list().models if entry.model == model]
     assert listed.size >= 0
     assert len(listed.digest) == 64
     assert listed.details.format == "gguf"
@@ -245,7 +244,11 @@ def test_the_javascript_client(server, tmp_path):
     # Node looks for packages beside the file that asks for them.
     shutil.copy(HERE / "ollama_test.mjs", tmp_path)
     os.symlink(os.environ["SHIMMY_NODE_MODULES"], tmp_path / "node_modules")
-    environment = {**os.environ, "OLLAMA_TEST_HOST": server.ollama_url}
+    environment = {
+        **os.environ,
+        "OLLAMA_TEST_HOST": server.ollama_url,
+        "SHIMMY_TEST_NAME": server.model,
+    }
     command = ["node", "--test", "--test-reporter=spec", str(tmp_path / "ollama_test.mjs")]
     outcome = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr

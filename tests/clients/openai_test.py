@@ -8,6 +8,7 @@ asserted about how clever the answers are, only that the client understands all 
 import json
 import math
 import os
+import pathlib
 import socket
 import subprocess
 import threading
@@ -42,9 +43,10 @@ class Server:
             for name, value in os.environ.items()
             if not name.startswith(("SHIMMY_", "OPENAI_", "OLLAMA_"))
         }
-        environment["SHIMMY_BASE_GGUF"] = (
-            os.environ.get("SHIMMY_TEST_MODEL") or os.environ["SHIMMY_BASE_GGUF"]
-        )
+        base = os.environ.get("SHIMMY_TEST_MODEL") or os.environ["SHIMMY_BASE_GGUF"]
+        environment["SHIMMY_BASE_GGUF"] = base
+        # What lies beside it is listed too, so the first of a list need not be this one.
+        self.model = pathlib.Path(base).stem.lower().replace("_", "-")
         if api_key:
             environment["SHIMMY_API_KEY"] = api_key
         with open(log, "wb") as output:
@@ -105,8 +107,8 @@ def client(server):
 
 
 @pytest.fixture(scope="module")
-def model(client):
-    return client.models.list().data[0].id
+def model(server):
+    return server.model
 
 
 def chat(client, model, messages=None, **options):

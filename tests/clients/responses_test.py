@@ -41,8 +41,8 @@ def client(server):
 
 
 @pytest.fixture(scope="module")
-def model(client):
-    return client.models.list().data[0].id
+def model(server):
+    return server.model
 
 
 def ask(client, model, asked=SKY, **options):
