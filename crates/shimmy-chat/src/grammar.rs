@@ -4,7 +4,7 @@
 //! Nothing here is Lark by hand; `shimmy_engine::lark` puts it together. What a schema asks and
 //! cannot be enforced is found when the constraint is compiled.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use shimmy_engine::lark::{Expression, Grammar};
 use shimmy_engine::{Constraint, Token};
 
@@ -297,10 +297,40 @@ impl Writer<'_> {
         let mut schema = tool.parameters.clone();
         if let Some(schema) = schema.as_object_mut() {
             schema.entry("type").or_insert_with(|| json!("object"));
+            if names_all(schema) {
+                schema.insert("additionalProperties".to_owned(), json!(false));
+            }
         }
         schema
     }
 }
+
+/// Whether a tool's arguments are those that its schema lists. To JSON Schema an object that does not
+/// say otherwise may have any others too; to a function they are arguments that it does not take.
+fn names_all(schema: &Map<String, Value>) -> bool {
+    let Some(listed) = schema.get("properties").and_then(Value::as_object) else {
+        return false;
+    };
+    let mut required = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let is_listed = |name: &Value| name.as_str().is_some_and(|name| listed.contains_key(name));
+    required.all(is_listed) && !NAMES_ELSEWHERE.iter().any(|key| schema.contains_key(*key))
+}
+
+/// Where a schema says or may say what else an object has.
+const NAMES_ELSEWHERE: &[&str] = &[
+    "additionalProperties",
+    "unevaluatedProperties",
+    "patternProperties",
+    "$ref",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "if",
+];
 
 /// The marks that begin a call.
 fn marks(blocks: &Blocks) -> impl Iterator<Item = &'static str> {

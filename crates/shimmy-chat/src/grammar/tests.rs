@@ -176,6 +176,32 @@ fn a_strict_tool_may_be_left_alone_or_called_and_then_it_fits() {
 }
 
 #[test]
+fn arguments_that_a_tool_does_not_list_are_not_made_up() {
+    let (session, mut tools) = (chance(), tools());
+    let notation = &crate::notation::HERMES;
+    let mut call = |extra: Option<bool>, seed| {
+        let schema = tools[1].parameters.as_object_mut().expect("a schema");
+        match extra {
+            Some(extra) => schema.insert("additionalProperties".to_owned(), json!(extra)),
+            None => schema.remove("additionalProperties"),
+        };
+        let choice = ToolChoice::Named("now".to_owned());
+        let wish = Wish {
+            only_one_call: true,
+            ..wish(notation, &tools, &choice)
+        };
+        let hold = wish.hold().expect("a constraint");
+        said(&session, hold, Vec::new(), seed)
+    };
+    for seed in 0..8 {
+        let (calls, _) = read(notation, &call(None, seed));
+        assert_eq!(calls, [("now".to_owned(), json!({}))]);
+    }
+    // Of one that takes others they may be, and a model of chance makes some up.
+    assert!((0..8).any(|seed| call(Some(true), seed) != call(None, seed)));
+}
+
+#[test]
 fn what_nobody_asked_for_is_free() {
     let tools = tools();
     for notation in NOTATIONS {
