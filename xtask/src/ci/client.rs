@@ -43,27 +43,77 @@ pub(super) fn model(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Passed(format!("{answer:?}")))
 }
 
+/// Python packages that are installed together, with the folder they are kept in.
+struct Packages {
+    /// In `tests/clients`.
+    requirements: &'static str,
+    /// In the target folder.
+    folder: &'static str,
+}
+
+/// The vendors' own clients.
+const OFFICIAL: Packages = Packages {
+    requirements: "requirements.txt",
+    folder: "clients",
+};
+/// What is built upon them; an environment of its own, since it wants an older OpenAI client.
+const FRAMEWORKS: Packages = Packages {
+    requirements: "requirements-frameworks.txt",
+    folder: "clients-frameworks",
+};
+
 pub(super) fn openai(workspace: &Workspace) -> Result<Outcome> {
     let tests = ["openai_test.py", "responses_test.py"];
-    run_tests(workspace, &tests, None)
+    run_tests(workspace, &OFFICIAL, &tests, None)
 }
 
 pub(super) fn anthropic(workspace: &Workspace) -> Result<Outcome> {
-    run_tests(workspace, &["anthropic_test.py"], None)
+    run_tests(workspace, &OFFICIAL, &["anthropic_test.py"], None)
 }
 
 pub(super) fn ollama(workspace: &Workspace) -> Result<Outcome> {
     let packages = match node_packages(workspace)? {
-        Ok(packages) => packages,
+        Ok(packages) => Some(packages),
+        Err(Outcome::Skipped(reason)) => {
+            println!("{reason}: Ollama's JavaScript client is not tested");
+            None
+        }
         Err(failed) => return Ok(failed),
     };
-    run_tests(workspace, &["ollama_test.py"], packages.as_deref())
+    run_tests(
+        workspace,
+        &OFFICIAL,
+        &["ollama_test.py"],
+        packages.as_deref(),
+    )
+}
+
+pub(super) fn javascript(workspace: &Workspace) -> Result<Outcome> {
+    match node_packages(workspace)? {
+        Ok(packages) => run_tests(
+            workspace,
+            &OFFICIAL,
+            &["javascript_test.py"],
+            Some(&packages),
+        ),
+        Err(other) => Ok(other),
+    }
+}
+
+pub(super) fn frameworks(workspace: &Workspace) -> Result<Outcome> {
+    let tests = ["agents_test.py", "instructor_test.py", "litellm_test.py"];
+    run_tests(workspace, &FRAMEWORKS, &tests, None)
+}
+
+pub(super) fn schema(workspace: &Workspace) -> Result<Outcome> {
+    run_tests(workspace, &FRAMEWORKS, &["schema_test.py"], None)
 }
 
 /// Runs files of `tests/clients` against the release binary and a real model. Tests of JavaScript
 /// clients need the folder of their packages.
 fn run_tests(
     workspace: &Workspace,
+    packages: &Packages,
     files: &[&str],
     node_packages: Option<&Path>,
 ) -> Result<Outcome> {
@@ -77,7 +127,7 @@ fn run_tests(
         Ok(model) => model,
         Err(reason) => return Ok(Outcome::Skipped(reason)),
     };
-    let python = match environment(workspace, python)? {
+    let python = match environment(workspace, python, packages)? {
         Ok(python) => python,
         Err(failed) => return Ok(failed),
     };
@@ -96,8 +146,12 @@ fn run_tests(
 }
 
 /// The Python of a virtual environment that holds the pinned packages.
-fn environment(workspace: &Workspace, python: &str) -> Result<Result<PathBuf, Outcome>> {
-    let folder = workspace.target.join("clients");
+fn environment(
+    workspace: &Workspace,
+    python: &str,
+    packages: &Packages,
+) -> Result<Result<PathBuf, Outcome>> {
+    let folder = workspace.target.join(packages.folder);
     let scripts = folder.join(if cfg!(windows) { "Scripts" } else { "bin" });
     let own = scripts.join(format!("python{}", env::consts::EXE_SUFFIX));
     if !process::works(&own, &["-m", "pip", "--version"]) {
@@ -114,22 +168,21 @@ fn environment(workspace: &Workspace, python: &str) -> Result<Result<PathBuf, Ou
         "install",
         "--quiet",
         "--disable-pip-version-check",
+        "--requirement",
     ]);
-    Ok(
-        match pass_through(install.args(["--requirement", "tests/clients/requirements.txt"]))? {
-            Outcome::Passed(_) => Ok(own),
-            other => Err(other),
-        },
-    )
+    install.arg(format!("tests/clients/{}", packages.requirements));
+    Ok(match pass_through(&mut install)? {
+        Outcome::Passed(_) => Ok(own),
+        other => Err(other),
+    })
 }
 
-/// The folder with the pinned JavaScript packages; none where there is no Node, whose tests are then
-/// skipped.
-fn node_packages(workspace: &Workspace) -> Result<Result<Option<PathBuf>, Outcome>> {
+/// The folder with the pinned JavaScript packages, or why there is none.
+fn node_packages(workspace: &Workspace) -> Result<Result<PathBuf, Outcome>> {
     let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
     if !process::works("node", &["--version"]) || !process::works(npm, &["--version"]) {
-        println!("no Node with npm here: the JavaScript clients are not tested");
-        return Ok(Ok(None));
+        let reason = "no Node with npm here".to_owned();
+        return Ok(Err(Outcome::Skipped(reason)));
     }
     let folder = workspace.target.join("clients-js");
     std::fs::create_dir_all(&folder)?;
@@ -146,7 +199,7 @@ fn node_packages(workspace: &Workspace) -> Result<Result<Option<PathBuf>, Outcom
         "--prefix",
     ]);
     Ok(match pass_through(install.arg(&folder))? {
-        Outcome::Passed(_) => Ok(Some(folder.join("node_modules"))),
+        Outcome::Passed(_) => Ok(folder.join("node_modules")),
         other => Err(other),
     })
 }

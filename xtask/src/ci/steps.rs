@@ -109,6 +109,33 @@ pub(super) const ALL: &[Step] = &[
             client::ollama,
         )
     },
+    Step {
+        needs: Some("release"),
+        is_client: true,
+        ..step(
+            "javascript",
+            "OpenAI's JavaScript client and the Vercel AI SDK",
+            client::javascript,
+        )
+    },
+    Step {
+        needs: Some("release"),
+        is_client: true,
+        ..step(
+            "frameworks",
+            "LiteLLM, OpenAI Agents and Instructor",
+            client::frameworks,
+        )
+    },
+    Step {
+        needs: Some("release"),
+        is_client: true,
+        ..step(
+            "schema",
+            "Schemathesis holds every route against its description",
+            client::schema,
+        )
+    },
 ];
 
 const fn step(
