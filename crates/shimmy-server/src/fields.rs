@@ -54,12 +54,11 @@ pub(crate) struct SamplingFields {
     ///
     /// Negative, as llama.cpp's own -1, draws one.
     pub(crate) seed: Option<i64>,
-    #[schema(value_type = Option<Object>)]
     pub(crate) logit_bias: Option<Biases>,
 }
 
 /// What is added to single tokens' logits.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(
     untagged,
     expecting = "expected an object of token ids and numbers, or a list of pairs"
@@ -72,14 +71,14 @@ pub(crate) enum Biases {
 }
 
 /// One token by its id, or all those of a text.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum BiasedTokens {
-    Id(Token),
+    Id(#[schema(inline)] Token),
     Text(String),
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Bias {
     Number(f32),

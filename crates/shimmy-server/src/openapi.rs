@@ -4,24 +4,27 @@
 //! does not carry it: [`document`] runs in a test, which fails when its outcome is not the file
 //! `openapi.json` beside this crate's manifest. That file is what the server sends.
 
+mod shapes;
+
 use std::collections::BTreeSet;
-use std::marker::PhantomData;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::schema::{AnyOfBuilder, Schema};
+use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{ComponentsBuilder, Info, InfoBuilder, License, OpenApi, Ref, RefOr, Tag};
-use utoipa::{OpenApi as _, PartialSchema, ToSchema};
+use utoipa::openapi::{ComponentsBuilder, Info, InfoBuilder, License, OpenApi, RefOr, Tag};
+use utoipa::{OpenApi as _, ToSchema};
 
 use crate::failures::{self, Guarded};
 use crate::routes::{ALIASES, Operations};
 use crate::{anthropic, llamacpp, native, ollama, openai};
+
+pub(crate) use shapes::{Either, OneOfThree, OneOrList, Picked, empty, null, text_or_list};
 
 /// What is sent, and what [`document`] is compared with.
 const DOCUMENT: &str = include_str!("../openapi.json");
@@ -89,6 +92,7 @@ pub fn document() -> String {
     // Both are text keys and plain values, which always have a JSON form.
     if let Ok(mut value) = serde_json::to_value(&document) {
         free_optional_parts(&mut value);
+        drop_unused(&mut value);
         write(&value, 0, &mut text);
         text.push('\n');
     }
@@ -209,6 +213,25 @@ fn free_optional_parts(value: &mut Value) {
     }
 }
 
+/// Schemas that nothing refers to: the parts of generic types stand inside these, and apart too.
+fn drop_unused(document: &mut Value) {
+    loop {
+        let text = document.to_string();
+        let Some(schemas) = document.pointer_mut("/components/schemas") else {
+            return;
+        };
+        let Some(schemas) = schemas.as_object_mut() else {
+            return;
+        };
+        let before = schemas.len();
+        schemas.retain(|name, _| text.contains(&format!("\"#/components/schemas/{name}\"")));
+        // One that is gone may have been the only one that referred to another.
+        if schemas.len() == before {
+            return;
+        }
+    }
+}
+
 /// JSON in lines: what fits one stays on one, so that a change of the document is a change of few
 /// lines, and the document is not much longer for it.
 fn write(value: &Value, depth: usize, out: &mut String) {
@@ -239,28 +262,6 @@ fn write(value: &Value, depth: usize, out: &mut String) {
     out.push('\n');
     out.extend(std::iter::repeat_n(' ', depth));
     out.push_str(&brackets[1..]);
-}
-
-/// Either of two, for a route that speaks two dialects. (An untagged enum would be described as
-/// *exactly* one of them, which a body that both could read is not.)
-pub(crate) struct Either<A, B>(PhantomData<(A, B)>);
-
-impl<A: ToSchema, B: ToSchema> PartialSchema for Either<A, B> {
-    fn schema() -> RefOr<Schema> {
-        AnyOfBuilder::new()
-            .item(Ref::from_schema_name(A::name()))
-            .item(Ref::from_schema_name(B::name()))
-            .into()
-    }
-}
-
-impl<A: ToSchema, B: ToSchema> ToSchema for Either<A, B> {
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push((A::name().into(), A::schema()));
-        schemas.push((B::name().into(), B::schema()));
-        A::schemas(schemas);
-        B::schemas(schemas);
-    }
 }
 
 #[cfg(test)]

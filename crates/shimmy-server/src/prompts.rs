@@ -5,6 +5,9 @@
 
 use serde_json::{Map, Value};
 use shimmy_engine::{Prompt, PromptPart, Specials, Token};
+use utoipa::openapi::schema::{
+    AnyOfBuilder, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type,
+};
 
 use crate::error::ApiError;
 use crate::state::LoadedModel;
@@ -36,6 +39,21 @@ pub(crate) fn prompts(
     entries
         .map(|(index, entry)| prompt(&format!("{field}[{index}]"), entry))
         .collect()
+}
+
+/// How such a field is described.
+pub(crate) fn schema() -> Schema {
+    let of = |kind: Type| ObjectBuilder::new().schema_type(SchemaType::from(kind));
+    let entry = AnyOfBuilder::new()
+        .item(of(Type::String))
+        .item(of(Type::Integer))
+        .item(ArrayBuilder::new())
+        .item(of(Type::Object));
+    AnyOfBuilder::new()
+        .item(of(Type::String))
+        .item(of(Type::Object))
+        .item(ArrayBuilder::new().items(entry))
+        .into()
 }
 
 /// The text of a prompt as the model reads it, tokens spelt out.

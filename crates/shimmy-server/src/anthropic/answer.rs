@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use shimmy_chat::Delta;
 use shimmy_engine::{FinishReason, Usage};
+use utoipa::ToSchema;
 
 use super::request::Style;
 use crate::answer::Ending;
@@ -12,7 +13,8 @@ use crate::report;
 use crate::thoughts::seal;
 
 /// An answer, whole or about to begin.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AnthropicAnswer)]
 pub(super) struct Answer<'a> {
     id: &'a str,
     #[serde(rename = "type")]
@@ -22,6 +24,7 @@ pub(super) struct Answer<'a> {
     content: Vec<Block>,
     #[serde(flatten)]
     stop: Stop,
+    #[schema(schema_with = crate::openapi::null)]
     container: Option<()>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_management: Option<Edits>,
@@ -29,16 +32,20 @@ pub(super) struct Answer<'a> {
 }
 
 /// Why an answer ended; all null while it has not.
-#[derive(Debug, Default, Clone, Serialize)]
+#[derive(Debug, Default, Clone, Serialize, ToSchema)]
+#[schema(as = AnthropicStop)]
 pub(super) struct Stop {
     stop_reason: Option<&'static str>,
     stop_sequence: Option<String>,
+    #[schema(schema_with = crate::openapi::null)]
     stop_details: Option<()>,
 }
 
 /// What was done to the context on the client's behalf: nothing, ever.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = AnthropicEdits)]
 pub(super) struct Edits {
+    #[schema(schema_with = crate::openapi::empty)]
     applied_edits: [(); 0],
 }
 
@@ -49,11 +56,13 @@ impl Edits {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = AnthropicBlock)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block {
     Text {
         text: String,
+        #[schema(schema_with = crate::openapi::null)]
         citations: Option<()>,
     },
     Thinking {
@@ -143,7 +152,8 @@ impl Stop {
 
 /// Tokens in this dialect's words: those of the prompt that were not computed again are counted
 /// by themselves.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = AnthropicUsage)]
 pub(super) struct UsageBody {
     input_tokens: u32,
     cache_creation_input_tokens: u32,
@@ -151,31 +161,38 @@ pub(super) struct UsageBody {
     cache_creation: CacheCreation,
     output_tokens: u32,
     output_tokens_details: OutputDetails,
+    #[schema(schema_with = crate::openapi::null)]
     server_tool_use: Option<()>,
     service_tier: &'static str,
+    #[schema(schema_with = crate::openapi::null)]
     inference_geo: Option<()>,
+    #[schema(schema_with = crate::openapi::null)]
     speed: Option<()>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+#[schema(as = AnthropicCacheCreation)]
 struct CacheCreation {
     ephemeral_5m_input_tokens: u32,
     ephemeral_1h_input_tokens: u32,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = AnthropicOutputDetails)]
 struct OutputDetails {
     thinking_tokens: u32,
 }
 
 /// What a stream says of the counts at its end.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = AnthropicLastUsage)]
 pub(super) struct LastUsage {
     input_tokens: u32,
     cache_creation_input_tokens: u32,
     cache_read_input_tokens: u32,
     output_tokens: u32,
     output_tokens_details: OutputDetails,
+    #[schema(schema_with = crate::openapi::null)]
     server_tool_use: Option<()>,
 }
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shimmy_chat::Message;
+use utoipa::ToSchema;
 
 use super::blocks::{Texts, plain, without_billing};
 use crate::error::ApiError;
@@ -13,10 +14,12 @@ use crate::parts::{kind, neither, read, text, unseen};
 use crate::thoughts;
 
 /// One message of a request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicMessage)]
 pub(super) struct WireMessage {
     role: Role,
     #[serde(default)]
+    #[schema(schema_with = crate::openapi::text_or_list)]
     content: Value,
     /// Of a system's message: until when it is in force.
     clear_at: Option<String>,
@@ -24,12 +27,14 @@ pub(super) struct WireMessage {
 }
 
 /// What a system's message says about the turns after it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicTurnConfig)]
 struct TurnConfig {
     effort: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = AnthropicRole)]
 #[serde(rename_all = "lowercase")]
 enum Role {
     User,

@@ -4,6 +4,7 @@
 
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::state::{AppState, ModelInfo};
@@ -21,7 +22,8 @@ pub(crate) struct PageQuery {
 }
 
 /// One page of the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AnthropicModelPage)]
 pub(crate) struct Page {
     data: Vec<Model>,
     has_more: bool,
@@ -30,18 +32,21 @@ pub(crate) struct Page {
 }
 
 /// A model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AnthropicModel)]
 pub(crate) struct Model {
     #[serde(rename = "type")]
     kind: &'static str,
     id: String,
     display_name: String,
     /// When its file was last changed; the epoch, as the vendor has it, where that is not known.
+    #[schema(value_type = String, format = DateTime)]
     created_at: jiff::Timestamp,
     lifecycle: &'static str,
     /// What the engine holds; not known before it is loaded.
     max_input_tokens: Option<usize>,
     max_tokens: Option<usize>,
+    #[schema(schema_with = crate::openapi::null)]
     capabilities: Option<()>,
 }
 

@@ -5,12 +5,13 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use shimmy_chat::{Thinking, ToolChoice};
 use shimmy_engine::Constraint;
+use utoipa::ToSchema;
 
 use super::content::{WireMessage, conversation};
 use super::tools::{choice, tools};
 use crate::answer::{Ask, Chat, Input};
 use crate::error::ApiError;
-use crate::fields::{Params, max_tokens};
+use crate::fields::{Params, SamplingFields, max_tokens};
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
 use crate::state::KeepAlive;
@@ -35,12 +36,23 @@ const NAMES: [(&str, &str); 3] = [
     ("stop", "stop_sequences"),
 ];
 
-/// What a client sends. `temperature`, `top_p`, `top_k` and the usual extensions are read beside
-/// these.
-#[derive(Debug, Deserialize)]
+/// What a client sends.
+#[derive(Debug, ToSchema)]
+#[schema(as = AnthropicRequest)]
+pub(super) struct AllFields {
+    #[serde(flatten)]
+    fields: Fields,
+    #[serde(flatten)]
+    sampling: SamplingFields,
+}
+
+/// The fields of this dialect alone.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicFields)]
 struct Fields {
     model: Option<String>,
     messages: Vec<WireMessage>,
+    #[schema(schema_with = crate::openapi::text_or_list)]
     system: Option<Value>,
     max_tokens: Option<i64>,
     stop_sequences: Option<Vec<String>>,
@@ -51,11 +63,14 @@ struct Fields {
     output_config: Option<OutputConfig>,
     /// An earlier name of `output_config.format`.
     output_format: Option<OutputFormat>,
+    #[schema(value_type = Option<Vec<Object>>)]
     mcp_servers: Option<Vec<IgnoredAny>>,
+    #[schema(value_type = Option<Object>)]
     context_management: Option<IgnoredAny>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicThinking)]
 struct WireThinking {
     #[serde(rename = "type")]
     kind: String,
@@ -63,13 +78,15 @@ struct WireThinking {
     display: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicOutputConfig)]
 struct OutputConfig {
     effort: Option<String>,
     format: Option<OutputFormat>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicOutputFormat)]
 struct OutputFormat {
     #[serde(rename = "type")]
     kind: String,
@@ -97,7 +114,10 @@ pub(super) struct Style {
 impl Request {
     /// Reads a body.
     pub(super) fn read(body: &JsonBody) -> Result<Self, ApiError> {
-        let fields: Fields = body.read()?;
+        let AllFields { fields, sampling } = AllFields {
+            fields: body.read()?,
+            sampling: body.read()?,
+        };
         let mut ignored = Ignored::fields(body, &IGNORED)?;
         if fields
             .mcp_servers
@@ -143,7 +163,7 @@ impl Request {
             open(&mut chat, opening, constraint.is_some())?;
         }
         let params = Params {
-            sampling: body.read()?,
+            sampling,
             max_tokens: max_tokens("max_tokens", fields.max_tokens)?,
             stop: fields.stop_sequences.unwrap_or_default(),
             constraint,

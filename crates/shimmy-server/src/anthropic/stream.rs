@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shimmy_chat::Delta;
 use shimmy_engine::TokenLogprobs;
+use utoipa::ToSchema;
 
 use super::answer::{Answer, Block, Edits, LastUsage, Stop, UsageBody, signature};
 use super::error;
@@ -33,34 +34,39 @@ enum Open {
     Call,
 }
 
-#[derive(Serialize)]
-struct Event<T> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(flatten)]
-    body: T,
+/// What a stream is made of.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnthropicEvent)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Event<'a> {
+    MessageStart {
+        message: Answer<'a>,
+    },
+    ContentBlockStart {
+        index: usize,
+        content_block: &'a Block,
+    },
+    ContentBlockDelta {
+        index: usize,
+        delta: WireDelta<'a>,
+    },
+    ContentBlockStop {
+        index: usize,
+    },
+    MessageDelta {
+        delta: LastDelta,
+        usage: LastUsage,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        context_management: Option<Edits>,
+    },
+    MessageStop,
+    Ping,
 }
 
-#[derive(Serialize)]
-struct Start<'a> {
-    message: Answer<'a>,
-}
-
-#[derive(Serialize)]
-struct BlockStart<'a> {
-    index: usize,
-    content_block: &'a Block,
-}
-
-#[derive(Serialize)]
-struct BlockDelta<'a> {
-    index: usize,
-    delta: WireDelta<'a>,
-}
-
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnthropicDelta)]
 #[serde(tag = "type")]
-enum WireDelta<'a> {
+pub(super) enum WireDelta<'a> {
     #[serde(rename = "text_delta")]
     Text { text: &'a str },
     #[serde(rename = "thinking_delta")]
@@ -71,28 +77,14 @@ enum WireDelta<'a> {
     InputJson { partial_json: &'a str },
 }
 
-#[derive(Serialize)]
-struct BlockStop {
-    index: usize,
-}
-
-#[derive(Serialize)]
-struct MessageDelta {
-    delta: LastDelta,
-    usage: LastUsage,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context_management: Option<Edits>,
-}
-
-#[derive(Serialize)]
-struct LastDelta {
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnthropicLastDelta)]
+pub(super) struct LastDelta {
     #[serde(flatten)]
     stop: Stop,
+    #[schema(schema_with = crate::openapi::null)]
     container: Option<()>,
 }
-
-#[derive(Serialize)]
-struct Nothing {}
 
 impl MessageFrames {
     /// The events of an answer by `model`.
@@ -111,11 +103,11 @@ impl MessageFrames {
     fn begin(&mut self, block: &Block, open: Open, out: &mut Vec<u8>) {
         self.end(out);
         self.lead.take();
-        let start = BlockStart {
+        let start = Event::ContentBlockStart {
             index: self.begun,
             content_block: block,
         };
-        event("content_block_start", start, out);
+        start.write(out);
         self.begun += 1;
         self.open = Some(open);
     }
@@ -123,7 +115,7 @@ impl MessageFrames {
     fn write(&self, delta: WireDelta<'_>, out: &mut Vec<u8>) {
         // Only ever called with a block open.
         let index = self.begun.saturating_sub(1);
-        event("content_block_delta", BlockDelta { index, delta }, out);
+        Event::ContentBlockDelta { index, delta }.write(out);
     }
 
     /// Ends the open block.
@@ -136,7 +128,7 @@ impl MessageFrames {
             self.write(WireDelta::Signature { signature }, out);
         }
         let index = self.begun.saturating_sub(1);
-        event("content_block_stop", BlockStop { index }, out);
+        Event::ContentBlockStop { index }.write(out);
     }
 
     fn text(&mut self, text: &str, out: &mut Vec<u8>) {
@@ -169,7 +161,7 @@ impl MessageFrames {
 impl Frames for MessageFrames {
     fn open(&mut self, out: &mut Vec<u8>) {
         let message = Answer::begun(&self.id, &self.model, self.prompt_tokens, self.style);
-        event("message_start", Start { message }, out);
+        Event::MessageStart { message }.write(out);
     }
 
     fn delta(&mut self, _: usize, delta: &Delta, _: &[TokenLogprobs], out: &mut Vec<u8>) {
@@ -190,7 +182,7 @@ impl Frames for MessageFrames {
             self.write(WireDelta::Text { text: &lead }, out);
         }
         self.end(out);
-        let last = MessageDelta {
+        let last = Event::MessageDelta {
             delta: LastDelta {
                 stop: Stop::of(&ending),
                 container: None,
@@ -198,11 +190,11 @@ impl Frames for MessageFrames {
             usage: UsageBody::new(ending.finish.usage, ending.reasoning_tokens).last(),
             context_management: Edits::of(self.style),
         };
-        event("message_delta", last, out);
+        last.write(out);
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {
-        event("message_stop", Nothing {}, out);
+        Event::MessageStop.write(out);
     }
 
     fn failed(&mut self, error: &ApiError, out: &mut Vec<u8>) {
@@ -211,12 +203,27 @@ impl Frames for MessageFrames {
 
     /// An event and no comment: clients count the time since the last one.
     fn idle(&mut self, out: &mut Vec<u8>) {
-        event("ping", Nothing {}, out);
+        Event::Ping.write(out);
     }
 }
 
-fn event(kind: &'static str, body: impl Serialize, out: &mut Vec<u8>) {
-    named_event(kind, &Event { kind, body }, out);
+impl Event<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        named_event(self.name(), self, out);
+    }
+
+    /// Its type again, which stands before the data too.
+    fn name(&self) -> &'static str {
+        match self {
+            Event::MessageStart { .. } => "message_start",
+            Event::ContentBlockStart { .. } => "content_block_start",
+            Event::ContentBlockDelta { .. } => "content_block_delta",
+            Event::ContentBlockStop { .. } => "content_block_stop",
+            Event::MessageDelta { .. } => "message_delta",
+            Event::MessageStop => "message_stop",
+            Event::Ping => "ping",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use shimmy_engine::{AdapterId, AdapterScale};
+use utoipa::ToSchema;
 
 use crate::adapters::AdapterInfo;
 use crate::answer::find_model;
@@ -23,7 +24,8 @@ pub(crate) struct AdaptersQuery {
 }
 
 /// An adapter in memory.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerAdapter)]
 pub(crate) struct AdapterBody {
     id: u32,
     name: String,
@@ -32,13 +34,15 @@ pub(crate) struct AdapterBody {
     scale: f32,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LlamaServerAdapterSetting)]
 struct ScaleBody {
     id: u32,
     scale: f32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerSuccess)]
 pub(crate) struct Success {
     success: bool,
 }
@@ -59,7 +63,7 @@ impl From<AdapterInfo> for AdapterBody {
 #[utoipa::path(
     get, path = "/lora-adapters", tag = "llama-server", operation_id = "llamacppAdapters",
     responses(
-        (status = 200, description = "The answer.", body = Vec<Object>),
+        (status = 200, description = "The answer.", body = Vec<AdapterBody>),
         Answering<ErrorBody>,
     ),
 )]
@@ -77,11 +81,11 @@ pub(crate) async fn list(
 /// For requests that do not say. Those that are not in the list do not apply.
 #[utoipa::path(
     post, path = "/lora-adapters", tag = "llama-server", operation_id = "llamacppScaleAdapters",
-    request_body(content = Vec<Object>, examples(
+    request_body(content = Vec<ScaleBody>, examples(
         ("An example" = (value = json!([{ "id": 0, "scale": 0.5 }]))),
     )),
     responses(
-        (status = 200, description = "The answer.", body = Object),
+        (status = 200, description = "The answer.", body = Success),
         Answering<ErrorBody>,
     ),
 )]

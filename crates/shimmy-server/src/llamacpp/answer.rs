@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shimmy_engine::{Finish, FinishReason, Logprob, Token, TokenLogprobs};
+use utoipa::ToSchema;
 
 use super::request::Asked;
 use super::settings::Settings;
@@ -26,10 +27,12 @@ pub(super) struct Described {
 }
 
 /// One choice, complete.
-#[derive(Debug, Serialize)]
-struct Last<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerCompletion)]
+pub(super) struct Last<'a> {
     index: usize,
     content: &'a str,
+    #[schema(value_type = Vec<u32>)]
     tokens: Vec<Token>,
     stop: bool,
     model: &'a str,
@@ -49,15 +52,18 @@ struct Last<'a> {
 }
 
 /// What the model thought of one token.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerProbability)]
 pub(super) struct Probability {
     #[serde(flatten)]
     chosen: TokenBody,
     top_logprobs: Vec<TokenBody>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerTokenProbability)]
 struct TokenBody {
+    #[schema(value_type = u32)]
     id: Token,
     token: String,
     bytes: Vec<u8>,

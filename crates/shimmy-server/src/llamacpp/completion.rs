@@ -7,27 +7,41 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::answer::Described;
-use super::request::CompletionBody;
-use super::stream::CompletionFrames;
+use super::answer::{Described, Last};
+use super::request::{CompletionBody, CompletionRequest, InfillRequest};
+use super::stream::{CompletionFrames, Piece};
 use crate::answer;
 use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::limits::JsonBody;
 use crate::llamacpp::error::ErrorBody;
+use crate::openapi::{OneOfThree, OneOrList, Picked};
 use crate::state::AppState;
 use crate::{blocking, sse};
+
+/// One choice, or the list of several.
+type Whole = OneOrList<Picked<Last<'static>>>;
+
+/// Pieces of text, the last word of each choice, or why there is none.
+type Event = OneOfThree<Piece<'static>, Picked<Last<'static>>, ErrorBody>;
 
 /// Continue a text
 #[utoipa::path(
     post, path = "/completion", tag = "llama-server", operation_id = "llamacppCompletion",
-    request_body(content = Object, examples(
+    request_body(content = CompletionRequest, examples(
         ("An example" = (value = json!({ "prompt": "Once upon a time", "n_predict": 16 }))),
+        ("A stream" = (value = json!({
+            "prompt": "Once upon a time", "n_predict": 4, "n_probs": 2, "stream": true,
+        }))),
+        ("Several answers" = (value = json!({ "prompt": ["Once", [72, "i"]], "n_predict": 4 }))),
+        ("Only some fields" = (value = json!({
+            "prompt": "Once", "n_predict": 4, "response_fields": ["content", "timings/predicted_ms"],
+        }))),
     )),
     responses(
         (status = 200, description = "The answer.", content(
-            (Object = "application/json"),
-            (Object = "text/event-stream"),
+            (inline(Whole) = "application/json"),
+            (inline(Event) = "text/event-stream"),
         )),
         Answering<ErrorBody>,
     ),
@@ -43,13 +57,13 @@ pub(crate) async fn completion(
 /// Fill the gap in a text
 #[utoipa::path(
     post, path = "/infill", tag = "llama-server", operation_id = "llamacppInfill",
-    request_body(content = Object, examples(
+    request_body(content = InfillRequest, examples(
         ("An example" = (value = json!({ "input_prefix": "a = ", "input_suffix": ";", "n_predict": 4 }))),
     )),
     responses(
         (status = 200, description = "The answer.", content(
-            (Object = "application/json"),
-            (Object = "text/event-stream"),
+            (inline(Whole) = "application/json"),
+            (inline(Event) = "text/event-stream"),
         )),
         Answering<ErrorBody>,
     ),

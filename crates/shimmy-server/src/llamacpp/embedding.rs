@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::failures::Answering;
@@ -22,16 +23,20 @@ const LARGEST: f64 = 32_760.0;
 /// The highest power that a norm can sensibly have.
 const MOST_POWER: i64 = 100;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LlamaServerEmbeddingRequest)]
 struct EmbeddingFields {
     model: Option<String>,
+    #[schema(schema_with = crate::prompts::schema)]
     content: Option<Value>,
     /// OpenAI's name for it.
+    #[schema(schema_with = crate::prompts::schema)]
     input: Option<Value>,
     embd_normalize: Option<i64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerEmbedding)]
 pub(crate) struct Embedded {
     index: usize,
     /// One for the text as a whole.
@@ -41,11 +46,11 @@ pub(crate) struct Embedded {
 /// Make vectors of texts
 #[utoipa::path(
     post, path = "/embedding", tag = "llama-server", operation_id = "llamacppEmbedding",
-    request_body(content = Object, examples(
+    request_body(content = EmbeddingFields, examples(
         ("An example" = (value = json!({ "content": "Hello" }))),
     )),
     responses(
-        (status = 200, description = "The answer.", body = Vec<Object>),
+        (status = 200, description = "The answer.", body = Vec<Embedded>),
         Answering<ErrorBody>,
     ),
 )]

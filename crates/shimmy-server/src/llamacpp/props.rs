@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use shimmy_engine::{Specials, Token};
+use utoipa::ToSchema;
 
 use super::settings::Settings;
 use crate::answer::find_model;
@@ -20,7 +21,8 @@ pub(crate) struct PropsQuery {
     model: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerProps)]
 pub(crate) struct Props {
     default_generation_settings: Defaults,
     /// Requests that can be computed at a time.
@@ -36,14 +38,16 @@ pub(crate) struct Props {
     is_sleeping: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerDefaults)]
 struct Defaults {
     params: Settings,
     /// Tokens that one request may hold.
     n_ctx: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerModalities)]
 struct Modalities {
     vision: bool,
     audio: bool,
@@ -54,7 +58,7 @@ struct Modalities {
 #[utoipa::path(
     get, path = "/props", tag = "llama-server", operation_id = "llamacppProps",
     responses(
-        (status = 200, description = "The answer.", body = Object),
+        (status = 200, description = "The answer.", body = Props),
         Answering<ErrorBody>,
     ),
 )]
@@ -104,7 +108,8 @@ pub(crate) struct SlotsQuery {
 
 /// A place for a request. Requests are not bound to places, so which are busy says no more than
 /// how many.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerSlot)]
 pub(crate) struct Slot {
     id: usize,
     model: String,
@@ -116,7 +121,7 @@ pub(crate) struct Slot {
 #[utoipa::path(
     get, path = "/slots", tag = "llama-server", operation_id = "llamacppSlots",
     responses(
-        (status = 200, description = "The answer.", body = Vec<Object>),
+        (status = 200, description = "The answer.", body = Vec<Slot>),
         Answering<ErrorBody>,
     ),
 )]

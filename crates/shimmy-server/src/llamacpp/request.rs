@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 use shimmy_engine::{Constraint, MAX_LOGPROBS};
+use utoipa::ToSchema;
 
 use crate::answer::{Ask, Input};
 use crate::error::ApiError;
@@ -40,10 +41,36 @@ const IGNORED: [&str; 13] = [
     "timings_per_token",
 ];
 
-/// What a client sends. The fields of [`SamplingFields`] are read beside these.
-#[derive(Debug, Deserialize)]
+/// What a client sends.
+#[derive(Debug, ToSchema)]
+#[schema(as = LlamaServerCompletionRequest)]
+#[expect(dead_code, reason = "only described; the parts are read one by one")]
+pub(super) struct CompletionRequest {
+    #[serde(flatten)]
+    fields: CompletionFields,
+    #[serde(flatten)]
+    sampling: SamplingFields,
+}
+
+/// What a client sends who has a gap to fill.
+#[derive(Debug, ToSchema)]
+#[schema(as = LlamaServerInfillRequest)]
+#[expect(dead_code, reason = "only described; the parts are read one by one")]
+pub(super) struct InfillRequest {
+    #[serde(flatten)]
+    gap: InfillFields,
+    #[serde(flatten)]
+    fields: CompletionFields,
+    #[serde(flatten)]
+    sampling: SamplingFields,
+}
+
+/// The fields around a prompt. Those of [`SamplingFields`] are read beside these.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LlamaServerCompletionFields)]
 struct CompletionFields {
     model: Option<String>,
+    #[schema(schema_with = crate::prompts::schema)]
     prompt: Option<Value>,
     n_predict: Option<i64>,
     max_tokens: Option<i64>,
@@ -64,7 +91,8 @@ struct CompletionFields {
 }
 
 /// The fields around a gap.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LlamaServerInfillFields)]
 struct InfillFields {
     input_prefix: Option<String>,
     input_suffix: Option<String>,
@@ -73,7 +101,8 @@ struct InfillFields {
     prompt: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LlamaServerExtra)]
 struct Extra {
     filename: Option<String>,
     text: String,

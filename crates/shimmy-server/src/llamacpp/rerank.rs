@@ -9,19 +9,19 @@ use super::error::ErrorBody;
 use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::limits::JsonBody;
-use crate::openai::rerank::{self, Ranking};
+use crate::openai::rerank::{self, Ranking, RerankFields};
 use crate::state::AppState;
 
 /// Order documents by how well they answer
 #[utoipa::path(
     post, path = "/rerank", tag = "llama-server", operation_id = "llamacppRerank",
-    request_body(content = Object, examples(
+    request_body(content = RerankFields, examples(
         ("Two documents" = (value = json!({
             "model": "default", "query": "q", "documents": ["a", "b"],
         }))),
     )),
     responses(
-        (status = 200, description = "The documents, best first.", body = Object),
+        (status = 200, description = "The documents, best first.", body = Ranking),
         Answering<ErrorBody>,
     ),
 )]

@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 use shimmy_engine::{SamplingParams, Token};
+use utoipa::ToSchema;
 
 use super::request::Asked;
 use crate::error::ApiError;
@@ -23,7 +24,8 @@ const SAMPLERS: [&str; 6] = [
 ];
 
 /// How the tokens of an answer are chosen.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = LlamaServerSettings)]
 pub(super) struct Settings {
     seed: u64,
     temperature: f32,
@@ -52,20 +54,25 @@ pub(super) struct Settings {
     n_probs: u32,
     min_keep: u32,
     grammar: String,
+    #[schema(value_type = Vec<String>)]
     samplers: [&'static str; 6],
     timings_per_token: bool,
     post_sampling_probs: bool,
     lora: Vec<LoraBody>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = LlamaServerBias)]
 struct BiasBody {
     /// Null forbids the token.
+    #[schema(value_type = Option<f32>)]
     bias: f32,
+    #[schema(value_type = u32)]
     token: Token,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = LlamaServerAdapterScale)]
 struct LoraBody {
     id: u32,
     scale: f32,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use shimmy_chat::Delta;
 use shimmy_engine::{Token, TokenLogprobs};
+use utoipa::ToSchema;
 
 use super::answer::{Described, Probability, Said};
 use super::error;
@@ -19,10 +20,12 @@ pub(super) struct CompletionFrames {
     broken: BTreeSet<usize>,
 }
 
-#[derive(Serialize)]
-struct Piece<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = LlamaServerChunk)]
+pub(super) struct Piece<'a> {
     index: usize,
     content: &'a str,
+    #[schema(value_type = Vec<u32>)]
     tokens: Vec<Token>,
     stop: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::answer::{Chat, find_model};
 use crate::blocking;
@@ -17,7 +18,8 @@ use crate::messages::{WireMessage, messages};
 use crate::state::{AppState, KeepAlive};
 use crate::tools::tools;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LlamaServerTemplateRequest)]
 struct TemplateFields {
     model: Option<String>,
     messages: Vec<WireMessage>,
@@ -25,7 +27,8 @@ struct TemplateFields {
     chat_template_kwargs: Option<Map<String, Value>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerPrompt)]
 pub(crate) struct Rendered {
     prompt: String,
 }
@@ -33,11 +36,11 @@ pub(crate) struct Rendered {
 /// Render a conversation without answering it
 #[utoipa::path(
     post, path = "/apply-template", tag = "llama-server", operation_id = "llamacppApplyTemplate",
-    request_body(content = Object, examples(
+    request_body(content = TemplateFields, examples(
         ("An example" = (value = json!({ "messages": [{ "role": "user", "content": "Hello" }] }))),
     )),
     responses(
-        (status = 200, description = "The answer.", body = Object),
+        (status = 200, description = "The answer.", body = Rendered),
         Answering<ErrorBody>,
     ),
 )]

@@ -7,6 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shimmy_engine::{PromptPart, Specials, Token, TokenizeError, Tokenizer};
+use utoipa::ToSchema;
 
 use crate::answer::find_model;
 use crate::blocking;
@@ -17,9 +18,11 @@ use crate::llamacpp::error::ErrorBody;
 use crate::prompts::prompts;
 use crate::state::{AppState, KeepAlive, LoadedModel};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LlamaServerTokenizeRequest)]
 struct TokenizeFields {
     model: Option<String>,
+    #[schema(schema_with = crate::prompts::schema)]
     content: Option<Value>,
     /// Whether the beginning-of-sequence token comes first, where the model wants one.
     add_special: Option<bool>,
@@ -28,33 +31,43 @@ struct TokenizeFields {
     with_pieces: Option<bool>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerTokens)]
 pub(crate) struct Tokens {
     tokens: Vec<TokenBody>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = LlamaServerToken)]
 #[serde(untagged)]
 enum TokenBody {
-    Id(Token),
-    WithPiece { id: Token, piece: Piece },
+    Id(#[schema(inline)] Token),
+    WithPiece {
+        #[schema(value_type = u32)]
+        id: Token,
+        piece: Piece,
+    },
 }
 
 /// A token's text, or its bytes where they are no whole characters.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = LlamaServerPiece)]
 #[serde(untagged)]
 enum Piece {
     Text(String),
     Bytes(Vec<u8>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LlamaServerDetokenizeRequest)]
 struct DetokenizeFields {
     model: Option<String>,
+    #[schema(value_type = Vec<u32>)]
     tokens: Vec<Token>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LlamaServerText)]
 pub(crate) struct Content {
     content: String,
 }
@@ -62,11 +75,12 @@ pub(crate) struct Content {
 /// Turn a text into tokens
 #[utoipa::path(
     post, path = "/tokenize", tag = "llama-server", operation_id = "llamacppTokenize",
-    request_body(content = Object, examples(
+    request_body(content = TokenizeFields, examples(
         ("An example" = (value = json!({ "content": "Hello" }))),
+        ("With pieces" = (value = json!({ "content": "Hello", "with_pieces": true }))),
     )),
     responses(
-        (status = 200, description = "The answer.", body = Object),
+        (status = 200, description = "The answer.", body = Tokens),
         Answering<ErrorBody>,
     ),
 )]
@@ -116,11 +130,11 @@ pub(crate) async fn tokenize(
 /// Turn tokens into a text
 #[utoipa::path(
     post, path = "/detokenize", tag = "llama-server", operation_id = "llamacppDetokenize",
-    request_body(content = Object, examples(
+    request_body(content = DetokenizeFields, examples(
         ("An example" = (value = json!({ "tokens": [72, 105] }))),
     )),
     responses(
-        (status = 200, description = "The answer.", body = Object),
+        (status = 200, description = "The answer.", body = Content),
         Answering<ErrorBody>,
     ),
 )]

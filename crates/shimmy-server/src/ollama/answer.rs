@@ -46,7 +46,6 @@ pub(crate) struct ChatLine<'a> {
     message: AnswerMessage<'a>,
     done: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>)]
     logprobs: Vec<ChatToken>,
     #[serde(flatten)]
     rest: Option<Rest>,
@@ -93,7 +92,6 @@ pub(crate) struct GenerateLine<'a> {
     thinking: &'a str,
     done: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>)]
     logprobs: Vec<ChatToken>,
     #[serde(flatten)]
     rest: Option<Rest>,

@@ -6,13 +6,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::envelope::{Completion, Envelope};
+use super::envelope::{Completion, Envelope, Streamed};
 use super::error::ErrorBody;
 use super::logprobs::ChatLogprobs;
-use super::stream::ChunkFrames;
+use super::stream::{ChunkChoice, ChunkFrames};
 use super::tool_use::CallStyle;
-use super::types::{AnswerMessage, AnswerStyle, ChatBody, IGNORED as LEFT_OUT};
+use super::types::{AnswerMessage, AnswerStyle, ChatBody, ChatRequest, IGNORED as LEFT_OUT};
 use super::usage::{Endings, finish_reason};
 use crate::answer::{self, Answered, Answers, Ending};
 use crate::error::ApiError;
@@ -39,11 +40,14 @@ fn description() -> String {
     )
 }
 
+/// The events of a stream.
+type Event = Streamed<ChunkChoice<'static>>;
+
 /// Continue a conversation
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "OpenAI", operation_id = "openaiChatCompletion",
     description = description(),
-    request_body(content = Object, examples(
+    request_body(content = ChatRequest, examples(
         ("A question" = (value = json!({
             "model": "default",
             "messages": [{ "role": "user", "content": "Why is the sky blue?" }],
@@ -72,8 +76,8 @@ fn description() -> String {
         (status = 200, description = "The answer.",
             headers(("x-shimmy-ignored" = String, description = "The fields that were left out.")),
             content(
-                (Object = "application/json"),
-                (Object = "text/event-stream"),
+                (Completion<Choice> = "application/json"),
+                (inline(Event) = "text/event-stream"),
             )),
         Answering<ErrorBody>,
     ),
@@ -107,7 +111,8 @@ pub(crate) async fn completions(
     Ok(response)
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiChoice)]
 struct Choice {
     index: usize,
     message: AnswerMessage,

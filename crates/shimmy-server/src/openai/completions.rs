@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shimmy_engine::{Prompt, PromptPart};
+use utoipa::ToSchema;
 
-use super::envelope::{Completion, Envelope};
+use super::envelope::{Completion, Envelope, Streamed};
 use super::logprobs::{TextLogprobs, TextReporter};
 use super::response_format::{ResponseFormat, shape};
 use super::types::StreamOptions;
@@ -19,7 +20,7 @@ use super::usage::{Endings, finish_reason};
 use crate::answer::{self, Answered, Answers, Ask, Input};
 use crate::error::ApiError;
 use crate::failures::Answering;
-use crate::fields::{LoraField, OneOrMany, Params, bounded, deadline, max_tokens};
+use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, bounded, deadline, max_tokens};
 use crate::gap::Gap;
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
@@ -38,11 +39,22 @@ const MOST_LOGPROBS: u32 = 5;
 /// What a local model can do without.
 const IGNORED: [&str; 2] = ["id_slot", "user"];
 
-/// What a client sends. The fields of [`SamplingFields`](crate::fields::SamplingFields) are read
-/// beside these.
-#[derive(Debug, Deserialize)]
+/// What a client sends.
+#[derive(Debug, ToSchema)]
+#[schema(as = OpenAiCompletionRequest)]
+struct TextRequest {
+    #[serde(flatten)]
+    fields: TextFields,
+    #[serde(flatten)]
+    sampling: SamplingFields,
+}
+
+/// The fields of completions alone.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OpenAiCompletionFields)]
 struct TextFields {
     model: Option<String>,
+    #[schema(schema_with = prompts::schema)]
     prompt: Option<Value>,
     suffix: Option<String>,
     stream: Option<bool>,
@@ -72,16 +84,23 @@ struct TextBody {
     ignored: Ignored,
 }
 
+/// The events of a stream.
+type Event = Streamed<TextChoice<'static>>;
+
 /// Continue a text
 #[utoipa::path(
     post, path = "/v1/completions", tag = "OpenAI", operation_id = "openaiCompletion",
-    request_body(content = Object, examples(
+    request_body(content = TextRequest, examples(
         ("An example" = (value = json!({ "model": "default", "prompt": "Once upon a time", "max_tokens": 16 }))),
+        ("A stream of two answers" = (value = json!({
+            "model": "default", "prompt": ["Once", "Twice"], "max_tokens": 4, "logprobs": 2,
+            "stream": true, "stream_options": { "include_usage": true },
+        }))),
     )),
     responses(
         (status = 200, description = "The answer.", content(
-            (Object = "application/json"),
-            (Object = "text/event-stream"),
+            (Completion<WholeChoice> = "application/json"),
+            (inline(Event) = "text/event-stream"),
         )),
         Answering<ErrorBody>,
     ),
@@ -123,7 +142,10 @@ pub(crate) async fn completions(
 
 impl TextBody {
     fn read(body: &JsonBody, max_prompts: usize) -> Result<Self, ApiError> {
-        let fields: TextFields = body.read()?;
+        let TextRequest { fields, sampling } = TextRequest {
+            fields: body.read()?,
+            sampling: body.read()?,
+        };
         samplers::refuse_foreign(body)?;
         let choices = fields.n.unwrap_or(1);
         if fields.best_of.is_some_and(|best_of| best_of != choices) {
@@ -137,7 +159,7 @@ impl TextBody {
             return Err(ApiError::field("logprobs", reason));
         }
         let params = Params {
-            sampling: body.read()?,
+            sampling,
             max_tokens: max_tokens("max_tokens", fields.max_tokens)?,
             stop: OneOrMany::texts(fields.stop),
             ignore_eos: fields.ignore_eos.unwrap_or(false),
@@ -212,7 +234,8 @@ impl TextStyle {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiTextChunkChoice)]
 struct TextChoice<'a> {
     text: &'a str,
     index: usize,
@@ -220,7 +243,8 @@ struct TextChoice<'a> {
     finish_reason: Option<&'static str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiTextChoice)]
 struct WholeChoice {
     text: String,
     index: usize,

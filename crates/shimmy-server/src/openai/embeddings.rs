@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::failures::Answering;
@@ -22,16 +23,19 @@ use crate::vectors::{self, Vectors, finished};
 /// What a local model can do without.
 const IGNORED: [&str; 1] = ["user"];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OpenAiEmbeddingRequest)]
 struct EmbeddingFields {
     model: Option<String>,
+    #[schema(schema_with = crate::prompts::schema)]
     input: Option<Value>,
     encoding_format: Option<Encoding>,
     dimensions: Option<u32>,
 }
 
 /// How numbers are written.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[schema(as = OpenAiEmbeddingEncoding)]
 #[serde(rename_all = "lowercase")]
 enum Encoding {
     #[default]
@@ -40,7 +44,8 @@ enum Encoding {
     Base64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiEmbeddingList)]
 struct EmbeddingList {
     object: &'static str,
     data: Vec<Embedding>,
@@ -48,21 +53,24 @@ struct EmbeddingList {
     usage: EmbeddingUsage,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiEmbedding)]
 struct Embedding {
     object: &'static str,
     index: usize,
     embedding: Numbers,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = OpenAiEmbeddingNumbers)]
 #[serde(untagged)]
 enum Numbers {
     Floats(Vec<f32>),
     Text(String),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiEmbeddingUsage)]
 pub(super) struct EmbeddingUsage {
     prompt_tokens: u32,
     total_tokens: u32,
@@ -81,11 +89,11 @@ impl EmbeddingUsage {
 /// Make vectors of texts
 #[utoipa::path(
     post, path = "/v1/embeddings", tag = "OpenAI", operation_id = "openaiEmbeddings",
-    request_body(content = Object, examples(
+    request_body(content = EmbeddingFields, examples(
         ("An example" = (value = json!({ "model": "default", "input": ["first", "second"] }))),
     )),
     responses(
-        (status = 200, description = "The answer.", body = Object),
+        (status = 200, description = "The answer.", body = EmbeddingList),
         Answering<ErrorBody>,
     ),
 )]

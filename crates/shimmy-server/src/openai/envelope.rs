@@ -2,16 +2,23 @@
 //!
 //! Chats and completions differ in their choices, which are not known here.
 
+use std::marker::PhantomData;
+
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::openapi::schema::{AnyOfBuilder, Schema};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
+use super::error::ErrorBody;
 use super::usage::{Endings, FINGERPRINT, UsageBody};
 use crate::answer::Ending;
 use crate::report;
 use crate::sse::{DONE, json_event};
 
 /// A complete answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiCompletion)]
 pub(super) struct Completion<C> {
     id: String,
     object: &'static str,
@@ -53,17 +60,41 @@ pub(super) struct Envelope {
     endings: Endings,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenAiChunk)]
 struct Chunk<'a, C> {
     id: &'a str,
     object: &'static str,
     created: i64,
     model: &'a str,
     system_fingerprint: &'static str,
+    #[schema(value_type = Vec<C>)]
     choices: &'a [C],
     /// Absent unless asked for; then `null` on every chunk but the one that has it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<UsageBody>)]
     usage: Option<Option<UsageBody>>,
+}
+
+/// What a stream of choices `C` is made of: chunks, and where it fails the error. Described by
+/// itself, because a description of a generic type has one name for all that it may hold.
+pub(super) struct Streamed<C>(PhantomData<C>);
+
+impl<C: ToSchema> PartialSchema for Streamed<C> {
+    fn schema() -> RefOr<Schema> {
+        AnyOfBuilder::new()
+            .item(Chunk::<'_, C>::schema())
+            .item(Ref::from_schema_name(ErrorBody::name()))
+            .into()
+    }
+}
+
+impl<C: ToSchema> ToSchema for Streamed<C> {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((C::name().into(), C::schema()));
+        C::schemas(schemas);
+        Chunk::<'_, C>::schemas(schemas);
+    }
 }
 
 impl Envelope {

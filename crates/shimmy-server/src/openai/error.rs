@@ -16,7 +16,7 @@ pub(crate) struct ErrorBody {
 /// What went wrong.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OpenAiErrorObject)]
-struct ErrorObject {
+pub(crate) struct ErrorObject {
     /// For people.
     #[schema(example = "model 'x' not found")]
     message: String,

@@ -3,26 +3,31 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shimmy_engine::{Logprob, TokenLogprobs};
+use utoipa::ToSchema;
 
 /// What the vendor writes for "very unlikely": JSON has no infinity.
 const UNLIKELY: f32 = -9999.0;
 
 /// Of a chat's message, or of a piece of one.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = OpenAiLogprobs)]
 pub(super) struct ChatLogprobs {
     content: Vec<ChatToken>,
+    #[schema(schema_with = crate::openapi::null)]
     refusal: Option<()>,
 }
 
 /// A token of a chat's message; Ollama's clients read the same.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = OpenAiTokenLogprob)]
 pub(crate) struct ChatToken {
     #[serde(flatten)]
     token: TokenBody,
     top_logprobs: Vec<TokenBody>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = OpenAiTokenProbability)]
 struct TokenBody {
     token: String,
     /// For characters that are split over tokens; a control token has none.
@@ -59,7 +64,8 @@ impl From<&[TokenLogprobs]> for ChatLogprobs {
 }
 
 /// Of a completion, or of a piece of one: four lists of the same length.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = OpenAiTextLogprobs)]
 pub(super) struct TextLogprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<f32>,
@@ -115,7 +121,8 @@ fn text(logprob: &Logprob) -> String {
     String::from_utf8_lossy(&logprob.bytes).into_owned()
 }
 
-fn finite(logprob: &Logprob) -> f32 {
+/// As JSON can say it.
+pub(crate) fn finite(logprob: &Logprob) -> f32 {
     if logprob.logprob.is_finite() {
         logprob.logprob
     } else {

@@ -13,10 +13,12 @@ use utoipa::ToSchema;
 use super::error::ErrorBody;
 use crate::adapters::AdapterListing;
 use crate::answer::check_model_name;
-use crate::anthropic::models::{PageQuery, is_client, model, page};
+use crate::anthropic;
+use crate::anthropic::models::{Page, PageQuery, is_client, model, page};
 use crate::error::ApiError;
 use crate::failures::{Finding, Guarded};
 use crate::limits::RestOfPath;
+use crate::openapi::Either;
 use crate::state::{AppState, LoadError, ModelInfo};
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -105,6 +107,12 @@ impl Model {
     }
 }
 
+/// The list, as the vendor's clients or Anthropic's read it.
+type Listed = Either<ModelList, Page>;
+
+/// One model, in the same two shapes.
+type Described = Either<Model, anthropic::models::Model>;
+
 /// The models there are
 ///
 /// Adapters are models of their own, whose `parent` is the model that they are for. Those that can be loaded, as far as is known. Anthropic's clients, which send
@@ -113,7 +121,7 @@ impl Model {
     get, path = "/v1/models", tag = "OpenAI", operation_id = "openaiListModels",
     params(("limit" = Option<u32>, Query, description = "How many at most.")),
     responses(
-        (status = 200, description = "By name.", body = ModelList),
+        (status = 200, description = "By name.", body = inline(Listed)),
         Guarded<ErrorBody>,
     ),
 )]
@@ -151,7 +159,7 @@ pub(crate) async fn list(
     get, path = "/v1/models/{id}", tag = "OpenAI", operation_id = "openaiModel",
     params(("id" = String, Path, description = "Its name, slashes and all, or `default`.")),
     responses(
-        (status = 200, description = "What is known of it.", body = Model),
+        (status = 200, description = "What is known of it.", body = inline(Described)),
         Finding<ErrorBody>,
     ),
 )]

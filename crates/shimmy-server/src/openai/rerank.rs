@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::embeddings::EmbeddingUsage;
 use crate::error::ApiError;
@@ -18,8 +19,9 @@ use crate::openai::error::ErrorBody;
 use crate::state::AppState;
 use crate::vectors::{self, Vectors};
 
-#[derive(Debug, Deserialize)]
-struct RerankFields {
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = RerankRequest)]
+pub(crate) struct RerankFields {
     model: Option<String>,
     query: String,
     documents: Vec<Value>,
@@ -27,7 +29,8 @@ struct RerankFields {
     return_documents: Option<bool>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Ranking)]
 pub(crate) struct Ranking {
     model: String,
     object: &'static str,
@@ -35,7 +38,8 @@ pub(crate) struct Ranking {
     usage: EmbeddingUsage,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Ranked)]
 struct Ranked {
     /// Its place in the request.
     index: usize,
@@ -45,7 +49,8 @@ struct Ranked {
     document: Option<Document>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RankedDocument)]
 struct Document {
     text: String,
 }
@@ -53,11 +58,11 @@ struct Document {
 /// Order documents by how well they answer
 #[utoipa::path(
     post, path = "/v1/rerank", tag = "OpenAI", operation_id = "rerank",
-    request_body(content = Object, examples(
+    request_body(content = RerankFields, examples(
         ("An example" = (value = json!({ "model": "default", "query": "q", "documents": ["a", "b"] }))),
     )),
     responses(
-        (status = 200, description = "The answer.", body = Object),
+        (status = 200, description = "The answer.", body = Ranking),
         Answering<ErrorBody>,
     ),
 )]

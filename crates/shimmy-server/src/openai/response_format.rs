@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 use shimmy_engine::Constraint;
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::fields::constraint;
@@ -12,7 +13,8 @@ const SCHEMA: &str = "response_format.json_schema.schema";
 /// Longest name of a schema. It means nothing to the answer, but a longer one is no name.
 const NAME_BYTES: usize = 64;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OpenAiResponseFormat)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ResponseFormat {
     Text,
@@ -27,7 +29,8 @@ pub(super) enum ResponseFormat {
     },
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OpenAiJsonSchema)]
 pub(super) struct JsonSchema {
     name: Option<String>,
     #[expect(dead_code, reason = "only its type is checked: the model is not told")]

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shimmy_chat::Delta;
 use shimmy_engine::TokenLogprobs;
+use utoipa::ToSchema;
 
 use super::chat::reason;
 use super::envelope::Envelope;
@@ -22,15 +23,17 @@ pub(super) struct ChunkFrames {
     opened: Vec<usize>,
 }
 
-#[derive(Serialize)]
-struct ChunkChoice<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenAiChunkChoice)]
+pub(super) struct ChunkChoice<'a> {
     index: usize,
     delta: WireDelta<'a>,
     logprobs: Option<ChatLogprobs>,
     finish_reason: Option<&'static str>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = OpenAiDelta)]
 struct WireDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
@@ -45,7 +48,8 @@ struct WireDelta<'a> {
 }
 
 /// A call's first piece has its id and its name, the others only arguments.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenAiToolCallDelta)]
 struct CallDelta<'a> {
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +59,8 @@ struct CallDelta<'a> {
     function: FunctionDelta<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenAiFunctionDelta)]
 struct FunctionDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 use shimmy_chat::{Tool, ToolChoice};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::tools::{tool, tools};
@@ -10,7 +11,8 @@ use crate::tools::{tool, tools};
 const CHOICES: &str = "must be \"none\", \"auto\", \"required\" or an object that names a function";
 
 /// Read beside the other fields of a chat request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OpenAiToolFields)]
 pub(super) struct ToolFields {
     tools: Option<Vec<Value>>,
     tool_choice: Option<Value>,

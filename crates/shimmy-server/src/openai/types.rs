@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shimmy_chat::Thinking;
 use shimmy_engine::MAX_LOGPROBS;
+use utoipa::ToSchema;
 
 use super::response_format::{ResponseFormat, shape};
 use super::tool_use::{CallStyle, ToolFields, ToolUse};
 use crate::answer::{Ask, Call, Chat, Input};
 use crate::error::ApiError;
-use crate::fields::{LoraField, OneOrMany, Params, bounded, deadline, max_tokens};
+use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, bounded, deadline, max_tokens};
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
@@ -33,9 +34,9 @@ pub(super) const IGNORED: [&str; 12] = [
     "verbosity",
 ];
 
-/// What a client sends. The fields of [`SamplingFields`](crate::fields::SamplingFields) and
-/// [`ToolFields`] are read beside these.
-#[derive(Debug, Deserialize)]
+/// The fields of chats alone.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OpenAiChatFields)]
 struct ChatFields {
     model: Option<String>,
     messages: Vec<WireMessage>,
@@ -59,7 +60,20 @@ struct ChatFields {
     web_search_options: Option<Value>,
 }
 
-#[derive(Debug, Deserialize)]
+/// All that a client sends.
+#[derive(Debug, ToSchema)]
+#[schema(as = OpenAiChatRequest)]
+pub(super) struct ChatRequest {
+    #[serde(flatten)]
+    fields: ChatFields,
+    #[serde(flatten)]
+    tools: ToolFields,
+    #[serde(flatten)]
+    sampling: SamplingFields,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OpenAiStreamOptions)]
 pub(super) struct StreamOptions {
     include_usage: Option<bool>,
 }
@@ -72,7 +86,8 @@ impl StreamOptions {
 }
 
 /// How much a model is to think.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[schema(as = OpenAiEffort)]
 #[serde(rename_all = "lowercase")]
 enum Effort {
     None,
@@ -120,7 +135,15 @@ pub(super) struct AnswerStyle {
 impl ChatBody {
     /// Reads a body.
     pub(super) fn read(body: &JsonBody) -> Result<Self, ApiError> {
-        let fields: ChatFields = body.read()?;
+        let ChatRequest {
+            fields,
+            tools,
+            sampling,
+        } = ChatRequest {
+            fields: body.read()?,
+            tools: body.read()?,
+            sampling: body.read()?,
+        };
         refuse_unsupported(&fields)?;
         samplers::refuse_foreign(body)?;
         let logprobs = logprobs(&fields)?;
@@ -129,12 +152,12 @@ impl ChatBody {
             choice,
             parallel,
             style,
-        } = body.read::<ToolFields>()?.read()?;
+        } = tools.read()?;
         // The older name is checked even where the newer one wins.
         let limit = max_tokens("max_completion_tokens", fields.max_completion_tokens)?;
         let older_limit = max_tokens("max_tokens", fields.max_tokens)?;
         let params = Params {
-            sampling: body.read()?,
+            sampling,
             max_tokens: limit.or(older_limit),
             stop: OneOrMany::texts(fields.stop),
             ignore_eos: fields.ignore_eos.unwrap_or(false),
@@ -219,14 +242,17 @@ fn thinking(effort: Option<Effort>, kwargs: &Map<String, Value>) -> Thinking {
 }
 
 /// A message of an answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiAnswerMessage)]
 pub(super) struct AnswerMessage {
     role: &'static str,
     /// Null where the model only called tools.
     content: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reasoning_content: String,
+    #[schema(schema_with = crate::openapi::null)]
     refusal: Option<()>,
+    #[schema(schema_with = crate::openapi::empty)]
     annotations: [(); 0],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCallBody>,
@@ -234,7 +260,8 @@ pub(super) struct AnswerMessage {
     function_call: Option<FunctionBody>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiToolCall)]
 struct ToolCallBody {
     id: String,
     #[serde(rename = "type")]
@@ -242,7 +269,8 @@ struct ToolCallBody {
     function: FunctionBody,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenAiFunctionCall)]
 struct FunctionBody {
     name: String,
     arguments: String,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use shimmy_engine::{FinishReason, Usage};
+use utoipa::ToSchema;
 
 use crate::answer::{Ending, total_usage};
 
@@ -19,7 +20,8 @@ pub(super) fn finish_reason(reason: FinishReason) -> &'static str {
 }
 
 /// Tokens, with the details that the vendor's schema requires.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = OpenAiUsage)]
 pub(super) struct UsageBody {
     prompt_tokens: u32,
     completion_tokens: u32,
@@ -28,13 +30,15 @@ pub(super) struct UsageBody {
     completion_tokens_details: CompletionDetails,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = OpenAiPromptDetails)]
 struct PromptDetails {
     cached_tokens: u32,
     audio_tokens: u32,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = OpenAiCompletionDetails)]
 struct CompletionDetails {
     reasoning_tokens: u32,
     audio_tokens: u32,

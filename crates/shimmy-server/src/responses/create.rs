@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
 use shimmy_chat::Delta;
 use shimmy_engine::TokenLogprobs;
+use utoipa::ToSchema;
 
-use super::events::Nowhere;
-use super::request::{Memory, Request, THINKING, rename};
+use super::events::{Event, Nowhere};
+use super::request::{AllFields, Memory, Request, THINKING, rename};
 use super::writer::Writer;
 use crate::answer::{self, Answers, Ending, Progress};
 use crate::count::count;
@@ -24,13 +25,17 @@ use crate::state::AppState;
 /// Answer, and keep the answer
 #[utoipa::path(
     post, path = "/v1/responses", tag = "OpenAI", operation_id = "openaiResponse",
-    request_body(content = Object, examples(
+    request_body(content = AllFields, examples(
         ("An example" = (value = json!({ "model": "default", "input": "Hello" }))),
+        ("A stream" = (value = json!({
+            "model": "default", "stream": true, "instructions": "Be brief.",
+            "input": [{ "role": "user", "content": [{ "type": "input_text", "text": "Hello" }] }],
+        }))),
     )),
     responses(
         (status = 200, description = "The answer.", content(
-            (Object = "application/json"),
-            (Object = "text/event-stream"),
+            (super::response::Response = "application/json"),
+            (Event<'static> = "text/event-stream"),
         )),
         Answering<ErrorBody>,
     ),
@@ -58,27 +63,35 @@ pub(crate) async fn create(
     Ok(response)
 }
 
+/// How long a prompt is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResponsesCount)]
+pub(crate) struct Counted {
+    object: &'static str,
+    input_tokens: usize,
+}
+
 /// Count the tokens of a request
 #[utoipa::path(
     post, path = "/v1/responses/input_tokens", tag = "OpenAI", operation_id = "openaiResponseInputTokens",
-    request_body(content = Object, examples(
+    request_body(content = AllFields, examples(
         ("An example" = (value = json!({ "model": "default", "input": "Hello" }))),
     )),
     responses(
-        (status = 200, description = "The answer.", body = Object),
+        (status = 200, description = "The answer.", body = Counted),
         Answering<ErrorBody>,
     ),
 )]
 pub(crate) async fn input_tokens(
     State(state): State<Arc<AppState>>,
     body: JsonBody,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Counted>, ApiError> {
     let request = Request::read(&body, memory(&state, &body))?;
     request.ignored.log();
-    let tokens = count(&state, request.ask).await.map_err(rename)?;
-    Ok(Json(
-        json!({ "object": "response.input_tokens", "input_tokens": tokens }),
-    ))
+    Ok(Json(Counted {
+        object: "response.input_tokens",
+        input_tokens: count(&state, request.ask).await.map_err(rename)?,
+    }))
 }
 
 fn memory<'a>(state: &'a AppState, body: &JsonBody) -> Memory<'a> {

@@ -1,6 +1,7 @@
 //! The events of a response: what stands in each, and their numbers.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::item::{Item, Part, WireLogprobs};
 use super::response::Response;
@@ -43,30 +44,45 @@ pub(super) struct Events {
     next: u64,
 }
 
-#[derive(Serialize)]
-struct Event<'a, T> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseEvent)]
+pub(super) struct Event<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     sequence_number: u64,
     #[serde(flatten)]
-    body: &'a T,
+    body: Body<'a>,
+}
+
+/// What an event tells. Which of these it is, its type says too.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseEventBody)]
+#[serde(untagged)]
+pub(super) enum Body<'a> {
+    Whole(Whole<'a>),
+    Item(OfItem<'a>),
+    Inside(Inside<'a>),
+    Broken(Broken<'a>),
 }
 
 /// An event about the whole response.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseOfWhole)]
 pub(super) struct Whole<'a> {
     pub(super) response: &'a Response,
 }
 
 /// An event about a whole item.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseOfItem)]
 pub(super) struct OfItem<'a> {
     pub(super) output_index: usize,
     pub(super) item: &'a Item,
 }
 
 /// An event about something in an item. What does not belong to it is absent.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = ResponseInside)]
 pub(super) struct Inside<'a> {
     pub(super) item_id: &'a str,
     pub(super) output_index: usize,
@@ -91,18 +107,23 @@ pub(super) struct Inside<'a> {
 }
 
 /// An event about the stream itself.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponseBroken)]
 pub(super) struct Broken<'a> {
+    #[schema(value_type = Option<String>)]
     pub(super) code: &'a serde_json::Value,
+    #[schema(value_type = Option<String>)]
     pub(super) message: &'a serde_json::Value,
+    #[schema(value_type = Option<String>)]
     pub(super) param: &'a serde_json::Value,
     /// The same again, where some clients look for it.
+    #[schema(value_type = crate::openai::error::ErrorObject)]
     pub(super) error: &'a serde_json::Value,
 }
 
 impl Events {
     /// Sends the next event.
-    pub(super) fn send(&mut self, kind: &'static str, body: &impl Serialize, sink: &mut impl Sink) {
+    pub(super) fn send(&mut self, kind: &'static str, body: Body<'_>, sink: &mut impl Sink) {
         let event = Event {
             kind,
             sequence_number: self.next,

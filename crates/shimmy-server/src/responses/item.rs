@@ -1,12 +1,15 @@
 //! The items that answers are made of, as they go out.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::tools::Named;
+use crate::openai::logprobs::finite;
 use crate::report;
 
 /// How far an item, or a whole answer, has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ResponseStatus)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
     InProgress,
@@ -15,7 +18,8 @@ pub(super) enum Status {
     Failed,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ResponseItem)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Item {
     Message {
@@ -53,12 +57,14 @@ pub(super) enum Item {
 }
 
 /// A part of an item, by what its text is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ResponsePart)]
 #[serde(tag = "type")]
 pub(super) enum Part {
     #[serde(rename = "output_text")]
     Output {
         text: String,
+        #[schema(schema_with = crate::openapi::empty)]
         annotations: [(); 0],
         logprobs: Vec<WireLogprobs>,
     },
@@ -69,14 +75,16 @@ pub(super) enum Part {
 }
 
 /// A token with its probability.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ResponseLogprob)]
 pub(super) struct WireLogprobs {
     #[serde(flatten)]
     pub(super) chosen: WireLogprob,
     pub(super) top_logprobs: Vec<WireLogprob>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ResponseTokenProbability)]
 pub(super) struct WireLogprob {
     pub(super) token: String,
     pub(super) logprob: f32,
@@ -87,7 +95,7 @@ impl From<&shimmy_engine::Logprob> for WireLogprob {
     fn from(from: &shimmy_engine::Logprob) -> Self {
         Self {
             token: String::from_utf8_lossy(&from.bytes).into_owned(),
-            logprob: from.logprob,
+            logprob: finite(from),
             bytes: from.bytes.clone(),
         }
     }

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::IntoResponse;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use shimmy_chat::Message;
+use utoipa::ToSchema;
 
 use super::response::Response;
 use crate::caller::Caller;
@@ -163,7 +165,7 @@ impl Kept {
     get, path = "/v1/responses/{id}", tag = "OpenAI", operation_id = "openaiGetResponse",
     params(("id" = String, Path, description = "The id of an answer that was kept.")),
     responses(
-        (status = 200, description = "The answer.", body = Object),
+        (status = 200, description = "The answer.", body = Response),
         Finding<ErrorBody>,
     ),
 )]
@@ -185,12 +187,21 @@ pub(crate) async fn retrieve(
     Ok(Json(&kept.response).into_response())
 }
 
+/// That there is an answer no more.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResponseDeleted)]
+pub(crate) struct Deleted {
+    id: String,
+    object: &'static str,
+    deleted: bool,
+}
+
 /// Forget an answer that was kept
 #[utoipa::path(
     delete, path = "/v1/responses/{id}", tag = "OpenAI", operation_id = "openaiDeleteResponse",
     params(("id" = String, Path, description = "The id of an answer that was kept.")),
     responses(
-        (status = 200, description = "The answer.", body = Object),
+        (status = 200, description = "The answer.", body = Deleted),
         Finding<ErrorBody>,
     ),
 )]
@@ -198,13 +209,15 @@ pub(crate) async fn delete(
     State(state): State<Arc<AppState>>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Deleted>, ApiError> {
     if !state.responses.remove(&id, caller) {
         return Err(not_found(&id));
     }
-    Ok(Json(
-        json!({ "id": id, "object": "response", "deleted": true }),
-    ))
+    Ok(Json(Deleted {
+        id,
+        object: "response",
+        deleted: true,
+    }))
 }
 
 fn not_found(id: &str) -> ApiError {

@@ -1,7 +1,7 @@
 //! An item from its first event to its last.
 
 use super::custom::InputReader;
-use super::events::{Events, Inside, OfItem, Sink};
+use super::events::{Body, Events, Inside, OfItem, Sink};
 use super::item::{Item, Part, Status, WireLogprobs};
 use super::request::Style;
 use crate::thoughts;
@@ -32,7 +32,7 @@ impl Open {
             output_index,
             item: &item,
         };
-        events.send("response.output_item.added", &added, sink);
+        events.send("response.output_item.added", Body::Item(added), sink);
         let open = Self {
             item,
             output_index,
@@ -50,7 +50,7 @@ impl Open {
                 part: Some(&part),
                 ..open.inside()
             };
-            events.send(kind, &added, sink);
+            events.send(kind, Body::Inside(added), sink);
         }
         open
     }
@@ -110,7 +110,7 @@ impl Open {
             output_index: self.output_index,
             item: &self.item,
         };
-        events.send("response.output_item.done", &done, sink);
+        events.send("response.output_item.done", Body::Item(done), sink);
         self.item
     }
 
@@ -127,7 +127,7 @@ impl Open {
             logprobs: self.is_message().then_some(logprobs),
             ..self.inside()
         };
-        events.send(kind, &body, sink);
+        events.send(kind, Body::Inside(body), sink);
     }
 
     /// The events that repeat the whole text.
@@ -164,7 +164,7 @@ impl Open {
                 },
             ),
         };
-        events.send(kind, &done, sink);
+        events.send(kind, Body::Inside(done), sink);
         if let Some(part) = self.part(self.text.clone(), self.logprobs.clone()) {
             let kind = match part {
                 Part::Summary { .. } => "response.reasoning_summary_part.done",
@@ -174,7 +174,7 @@ impl Open {
                 part: Some(&part),
                 ..self.inside()
             };
-            events.send(kind, &done, sink);
+            events.send(kind, Body::Inside(done), sink);
         }
     }
 

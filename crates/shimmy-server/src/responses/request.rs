@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shimmy_chat::{Message, Thinking};
 use shimmy_engine::Constraint;
+use utoipa::ToSchema;
 
 use super::input;
 use super::kept::{Kept, KeptResponses};
@@ -44,10 +45,22 @@ const NAMES: [(&str, &str); 4] = [
 /// Where a request says whether to think, and how much.
 pub(super) const THINKING: (&str, &str) = ("reasoning.effort", "reasoning.effort");
 
-/// What a client sends. The fields of [`SamplingFields`] are read beside these.
-#[derive(Debug, Deserialize)]
+/// What a client sends.
+#[derive(Debug, ToSchema)]
+#[schema(as = ResponsesRequest)]
+pub(super) struct AllFields {
+    #[serde(flatten)]
+    fields: Fields,
+    #[serde(flatten)]
+    sampling: SamplingFields,
+}
+
+/// The fields of this dialect alone.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ResponsesFields)]
 struct Fields {
     model: Option<String>,
+    #[schema(schema_with = crate::openapi::text_or_list)]
     input: Option<Value>,
     instructions: Option<String>,
     previous_response_id: Option<String>,
@@ -78,13 +91,15 @@ struct Fields {
     chat_template_kwargs: Option<Map<String, Value>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ResponsesText)]
 struct TextFields {
     format: Option<Value>,
     verbosity: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ResponsesReasoning)]
 struct ReasoningFields {
     effort: Option<String>,
     summary: Option<String>,
@@ -156,10 +171,15 @@ impl Memory<'_> {
 impl Request {
     /// Reads a body.
     pub(super) fn read(body: &JsonBody, memory: Memory<'_>) -> Result<Self, ApiError> {
-        let mut fields: Fields = body.read()?;
+        let AllFields {
+            mut fields,
+            sampling,
+        } = AllFields {
+            fields: body.read()?,
+            sampling: body.read()?,
+        };
         refuse_unsupported(&fields)?;
         let mut ignored = Ignored::fields(body, &IGNORED)?;
-        let sampling: SamplingFields = body.read()?;
 
         let previous = fields.previous_response_id.as_deref();
         let previous = previous.map(|id| memory.answer(id)).transpose()?;

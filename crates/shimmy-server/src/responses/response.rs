@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shimmy_engine::{FinishReason, SamplingParams};
+use utoipa::ToSchema;
 
 use super::item::{Item, Status};
 use crate::answer::Ending;
@@ -12,7 +13,8 @@ use crate::fields::SamplingFields;
 use crate::report;
 
 /// A response, at any time of its life.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Response)]
 pub(super) struct Response {
     pub(super) id: String,
     object: &'static str,
@@ -29,9 +31,11 @@ pub(super) struct Response {
 }
 
 /// What a request asked for, with what applies where it said nothing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ResponseEcho)]
 pub(super) struct Echo {
     pub(super) background: bool,
+    #[schema(schema_with = crate::openapi::null)]
     pub(super) conversation: Option<()>,
     pub(super) instructions: Option<String>,
     pub(super) max_output_tokens: Option<i64>,
@@ -39,6 +43,7 @@ pub(super) struct Echo {
     pub(super) metadata: Map<String, Value>,
     pub(super) parallel_tool_calls: bool,
     pub(super) previous_response_id: Option<String>,
+    #[schema(schema_with = crate::openapi::null)]
     pub(super) prompt: Option<()>,
     pub(super) prompt_cache_key: Option<String>,
     pub(super) reasoning: EchoReasoning,
@@ -55,14 +60,16 @@ pub(super) struct Echo {
     pub(super) user: Option<String>,
 }
 
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[schema(as = ResponseReasoning)]
 pub(super) struct EchoReasoning {
     pub(super) effort: Option<String>,
     pub(super) summary: Option<String>,
 }
 
 /// `None` where only the model knows, until it is found.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+#[schema(as = ResponseSampling)]
 pub(super) struct EchoSampling {
     temperature: Option<f32>,
     top_p: Option<f32>,
@@ -70,7 +77,8 @@ pub(super) struct EchoSampling {
     frequency_penalty: Option<f32>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ResponseText)]
 pub(super) struct EchoText {
     pub(super) format: Value,
     pub(super) verbosity: Option<String>,
@@ -97,18 +105,21 @@ impl EchoSampling {
     }
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ResponseFailure)]
 struct Failure {
     code: &'static str,
     message: String,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = ResponseIncomplete)]
 struct Incomplete {
     reason: &'static str,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = ResponseUsage)]
 struct UsageBody {
     input_tokens: u32,
     input_tokens_details: InputDetails,
@@ -117,13 +128,15 @@ struct UsageBody {
     total_tokens: u32,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = ResponseInputDetails)]
 struct InputDetails {
     cached_tokens: u32,
     cache_write_tokens: u32,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = ResponseOutputDetails)]
 struct OutputDetails {
     reasoning_tokens: u32,
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use shimmy_chat::{Delta, Message};
 use shimmy_engine::TokenLogprobs;
 
-use super::events::{Broken, Events, Sink, Whole};
+use super::events::{Body, Broken, Events, Sink, Whole};
 use super::input;
 use super::item::{Item, Status, WireLogprobs};
 use super::kept::{Kept, KeptResponses};
@@ -133,7 +133,7 @@ impl Writer {
             param: &error["param"],
             error,
         };
-        self.events.send("error", &event, sink);
+        self.events.send("error", Body::Broken(event), sink);
     }
 
     fn content(&mut self, text: &str, logprobs: Vec<WireLogprobs>, sink: &mut impl Sink) {
@@ -169,7 +169,8 @@ impl Writer {
 
     fn whole(&mut self, kind: &'static str, sink: &mut impl Sink) {
         let response = &self.response;
-        self.events.send(kind, &Whole { response }, sink);
+        let whole = Body::Whole(Whole { response });
+        self.events.send(kind, whole, sink);
     }
 
     /// The conversation with this answer, read as it will be where a client returns it.

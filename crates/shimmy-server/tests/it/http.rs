@@ -114,6 +114,19 @@ async fn a_slow_header_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_connection_that_stays_idle_is_closed_without_a_word() {
+    // A word would be taken for the answer to the next request of a client that keeps connections.
+    let mut setup = Setup::default();
+    setup.server.header_read_timeout = Duration::from_millis(50);
+    let server = setup.start().await;
+    let answer = server
+        .raw(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+}
+
+#[tokio::test]
 async fn a_slow_body_is_408() {
     let mut setup = Setup::default();
     setup.server.body_read_timeout = Duration::from_millis(50);

@@ -4,9 +4,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shimmy_server::Secret;
 
+use crate::calls::THINKING_TEMPLATE;
 use crate::schema::{check, resolve};
 use crate::store::digest;
-use crate::support::{Setup, TestServer, events};
+use crate::support::{Setup, TestServer, events, with};
 
 /// The document that the server sends.
 const KEPT: &str = include_str!("../../openapi.json");
@@ -41,6 +42,9 @@ const OF_THE_STORE: [&str; 4] = ["/api/copy", "/api/create", "/api/delete", "/ap
 
 /// What changes the adapters of a model, and names none.
 const OF_THE_ADAPTERS: [&str; 2] = ["/lora-adapters", "/v1/unload_lora_adapter"];
+
+/// Whose streams end with `[DONE]`.
+const ENDED_BY_DONE: [&str; 3] = ["/api/generate", "/v1/chat/completions", "/v1/completions"];
 
 /// One documented operation.
 struct Operation {
@@ -131,11 +135,19 @@ impl Operation {
             .unwrap_or_else(|| panic!("{name}: {kind} is not described"));
         let schema = &schema["schema"];
         let text = answer.text().await.unwrap();
+        self.check_text(document, schema, kind, &text);
+    }
+
+    /// Checks every value in an answer's text.
+    fn check_text(&self, document: &Value, schema: &Value, kind: &str, text: &str) {
         let values: Vec<Value> = match kind {
-            "application/json" => vec![serde_json::from_str(&text).unwrap()],
+            "application/json" => vec![serde_json::from_str(text).unwrap()],
             "text/event-stream" => {
-                let mut events = events(&text);
-                assert_eq!(events.pop().as_deref(), Some("[DONE]"), "{name}");
+                let mut events = events(text);
+                if ENDED_BY_DONE.contains(&self.path.as_str()) {
+                    assert_eq!(events.pop().as_deref(), Some("[DONE]"), "{}", self.name());
+                }
+                assert!(!events.is_empty(), "{}", self.name());
                 events
                     .iter()
                     .map(|event| serde_json::from_str(event).unwrap())
@@ -149,7 +161,7 @@ impl Operation {
         };
         for value in values {
             let fits = check(document, schema, &value);
-            assert_eq!(fits, Ok(()), "{name}, {status}: {value:#}");
+            assert_eq!(fits, Ok(()), "{}: {value:#}", self.name());
         }
     }
 }
@@ -304,6 +316,144 @@ async fn ollamas_dialect_on_a_shared_path_is_described_too() {
             .unwrap();
         assert_eq!(answer.status(), 200);
         generate.check_answer(&document, answer).await;
+    }
+}
+
+/// Thinks, speaks and calls twice.
+const RICH_ANSWER: &str = "<think>\nWhich city?\n</think>\n\nLet me see.\n<tool_call>\n{\"name\": \
+    \"read\", \"arguments\": {\"input\": \"Paris\"}}\n</tool_call>\n<tool_call>\n{\"name\": \
+    \"write\", \"arguments\": {}}\n</tool_call>";
+
+#[tokio::test]
+async fn thoughts_calls_and_probabilities_are_as_described() {
+    let document = document();
+    let setup = Setup {
+        template: Some(THINKING_TEMPLATE),
+        ..Setup::saying(RICH_ANSWER)
+    };
+    let server = setup.start().await;
+    let operations = operations(&document);
+    let schema = json!({ "type": "object" });
+    let function = |name: &str| json!({ "type": "function", "name": name, "function": { "name": name, "parameters": schema } });
+    let functions = json!([function("read"), function("write")]);
+    let messages = json!([{ "role": "user", "content": "Hi" }]);
+    let chat = json!({ "messages": messages, "tools": functions });
+    let anthropic = json!({
+        "max_tokens": 512, "messages": messages, "thinking": { "type": "adaptive" },
+        "context_management": {},
+        "tools": [
+            { "name": "read", "input_schema": schema }, { "name": "write", "input_schema": schema },
+        ],
+    });
+    let responses = json!({ "input": "Hi", "tools": functions, "top_logprobs": 2,
+        "include": ["message.output_text.logprobs", "reasoning.encrypted_content"] });
+    for (path, body) in [
+        ("/v1/chat/completions", chat.clone()),
+        (
+            "/v1/chat/completions",
+            json!({ "messages": messages, "n": 2, "logprobs": true, "top_logprobs": 2 }),
+        ),
+        (
+            "/v1/chat/completions",
+            json!({ "messages": messages, "functions": [
+            { "name": "read", "parameters": schema }, { "name": "write", "parameters": schema },
+        ] }),
+        ),
+        ("/api/chat", chat),
+        (
+            "/v1/completions",
+            json!({ "prompt": "Hi", "logprobs": 2, "echo": false }),
+        ),
+        (
+            "/completion",
+            json!({ "prompt": "Hi", "n_probs": 2, "return_tokens": true, "n_cmpl": 2 }),
+        ),
+        (
+            "/completion",
+            json!({ "prompt": "Hi", "logit_bias": [[97, false]], "stop": "city" }),
+        ),
+        ("/v1/messages", anthropic),
+        ("/v1/responses", responses),
+        (
+            "/v1/responses",
+            json!({
+                "input": "Hi", "reasoning": { "summary": "auto" },
+                "tools": [{ "type": "custom", "name": "read" }, function("write")],
+            }),
+        ),
+        (
+            "/v1/responses",
+            json!({ "input": "Hi", "max_output_tokens": 1 }),
+        ),
+    ] {
+        let operation = operations
+            .iter()
+            .find(|one| one.path == path && one.method == Method::POST);
+        let operation = operation.unwrap();
+        for stream in [false, true] {
+            let body = with(body.clone(), json!({ "stream": stream }));
+            let fits = check(&document, &operation.request_content()["schema"], &body);
+            assert_eq!(fits, Ok(()), "{path}");
+            let answer = operation.send(&server, Some(&body)).await;
+            assert_eq!(answer.status(), 200, "{path} {body}");
+            operation.check_answer(&document, answer).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_ends_as_described() {
+    let document = document();
+    for operation in operations(&document) {
+        let streams = [
+            "/v1/messages",
+            "/v1/responses",
+            "/v1/chat/completions",
+            "/completion",
+        ];
+        if operation.method != Method::POST || !streams.contains(&operation.path.as_str()) {
+            continue;
+        }
+        let example = operation.request_content()["examples"].as_object().unwrap();
+        let example = with(
+            example.values().next().unwrap()["value"].clone(),
+            json!({ "stream": true }),
+        );
+        let mut setup = Setup::saying("a long answer that is never finished");
+        setup.stub.fail_from_step = Some(3);
+        let server = setup.start().await;
+        let answer = operation.send(&server, Some(&example)).await;
+        let text = answer.text().await.unwrap();
+        let schema = &operation.body["responses"]["200"]["content"]["text/event-stream"]["schema"];
+        let events = events(&text);
+        assert!(events.last().unwrap().contains("error"), "{text}");
+        for event in &events {
+            let event = serde_json::from_str(event).unwrap();
+            assert_eq!(
+                check(&document, schema, &event),
+                Ok(()),
+                "{} {event:#}",
+                operation.name()
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn anthropics_clients_get_a_list_that_is_described_too() {
+    let document = document();
+    let server = Setup::default().start().await;
+    for operation in operations(&document) {
+        if !["/v1/models", "/v1/models/{id}"].contains(&operation.path.as_str()) {
+            continue;
+        }
+        let request = server.client.get(server.url(&operation.target()));
+        let answer = request
+            .header("anthropic-version", "2023-06-01")
+            .send()
+            .await
+            .unwrap();
+        operation.check_answer(&document, answer).await;
     }
 }
 

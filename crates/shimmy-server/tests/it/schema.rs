@@ -114,10 +114,21 @@ impl Checker<'_> {
                 keys.try_for_each(|key| self.check(rule, &Value::from(key.as_str()), at))
             }
             "items" => {
-                let mut items = value.as_array().into_iter().flatten().enumerate();
-                items.try_for_each(|(index, value)| {
+                let first = schema.get("prefixItems").and_then(Value::as_array);
+                let items = value.as_array().into_iter().flatten().enumerate();
+                let mut rest = items.skip(first.map_or(0, Vec::len));
+                rest.try_for_each(|(index, value)| {
                     self.check(rule, value, &format!("{at}/{index}"))
                 })
+            }
+            "prefixItems" => {
+                let items = value.as_array().into_iter().flatten();
+                branches()
+                    .zip(items)
+                    .enumerate()
+                    .try_for_each(|(index, (rule, value))| {
+                        self.check(rule, value, &format!("{at}/{index}"))
+                    })
             }
             "allOf" => branches().try_for_each(|one| self.keywords(one, value, at)),
             "anyOf" | "oneOf" => {
