@@ -4,6 +4,7 @@
 mod burst;
 mod code_edit;
 mod conversations;
+mod crowd;
 mod embeddings;
 mod engine;
 mod idle;
@@ -46,6 +47,7 @@ pub(super) enum Workload {
     Resume,
     Swap,
     Idle,
+    Crowd,
 }
 
 /// What a workload is called and gives.
@@ -117,7 +119,7 @@ const fn higher(name: &'static str, unit: &'static str) -> Figure {
 }
 
 impl Workload {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Start,
         Self::Generate,
         Self::Single,
@@ -134,6 +136,7 @@ impl Workload {
         Self::Resume,
         Self::Swap,
         Self::Idle,
+        Self::Crowd,
     ];
 
     pub(super) fn spec(self) -> &'static Spec {
@@ -154,6 +157,7 @@ impl Workload {
             Self::Resume => &resume::SPEC,
             Self::Swap => &swap::SPEC,
             Self::Idle => &idle::SPEC,
+            Self::Crowd => &crowd::SPEC,
         }
     }
 
@@ -200,6 +204,7 @@ impl Workload {
             Self::Resume => resume::run(stage).await,
             Self::Swap => swap::run(stage).await,
             Self::Idle => idle::run(stage).await,
+            Self::Crowd => crowd::run(stage).await,
         }
     }
 }
