@@ -61,7 +61,10 @@ fn a_file_that_is_no_gguf_and_a_truncated_one() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "llama"), ignore = "a model in several files needs llama.cpp")]
+#[cfg_attr(
+    not(feature = "llama"),
+    ignore = "a model in several files needs llama.cpp"
+)]
 fn a_missing_shard_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let shards = tiny::Model::new()

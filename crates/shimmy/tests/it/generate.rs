@@ -116,7 +116,10 @@ fn an_adapter_changes_the_answer_by_its_scale() {
 }
 
 #[test]
-#[cfg_attr(not(feature = "llama"), ignore = "a model in several files needs llama.cpp")]
+#[cfg_attr(
+    not(feature = "llama"),
+    ignore = "a model in several files needs llama.cpp"
+)]
 fn an_adapter_goes_with_the_model_that_is_named() {
     let (folder, model) = tiny_folder();
     let adapter = folder.path().join("adapter.gguf");
