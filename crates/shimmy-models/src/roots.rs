@@ -372,7 +372,7 @@ mod tests {
 
     fn at_home(elsewhere: Elsewhere) -> RootSettings {
         RootSettings {
-            working_folder: "/work".into(),
+            working_folder: "/here".into(),
             home: Some("/home/me".into()),
             elsewhere,
             ..RootSettings::default()
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn relative_folders_start_at_the_working_folder() {
         let settings = RootSettings {
-            working_folder: PathBuf::from("/work"),
+            working_folder: PathBuf::from("/here"),
             base_gguf: Some(PathBuf::from("base.gguf")),
             model_paths: Some("more;/else".to_owned()),
             model_dirs: Some("extra".to_owned()),
@@ -407,14 +407,14 @@ mod tests {
         assert_eq!(
             found,
             [
-                (Path::new("/work/extra"), Source::ModelDirs),
-                (Path::new("/work/more"), Source::ModelPaths),
+                (Path::new("/here/extra"), Source::ModelDirs),
+                (Path::new("/here/more"), Source::ModelPaths),
                 (Path::new("/else"), Source::ModelPaths),
-                (Path::new("/work/models"), Source::WorkingFolder),
-                (Path::new("/work/hf/hub"), Source::HuggingFace),
-                (Path::new("/work/llama"), Source::LlamaCpp),
-                (Path::new("/work/ollama"), Source::Ollama),
-                (Path::new("/work/"), Source::BaseFolder),
+                (Path::new("/here/models"), Source::WorkingFolder),
+                (Path::new("/here/hf/hub"), Source::HuggingFace),
+                (Path::new("/here/llama"), Source::LlamaCpp),
+                (Path::new("/here/ollama"), Source::Ollama),
+                (Path::new("/here/"), Source::BaseFolder),
             ]
         );
     }
