@@ -64,7 +64,7 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Look for models again and say where, and what was found to be wrong.
     Discover(ListArgs),
-    /// Download a model: OWNER/NAME[:QUANT] of the hub, a name such as llama3.2:1b, or a URL.
+    /// Download a model: OWNER/NAME or OWNER/NAME:QUANT of the hub, a name such as llama3.2:1b, or a URL.
     Pull(PullArgs),
     /// Say what is known of a model.
     Show(ShowArgs),

@@ -10,9 +10,9 @@ use super::{Outcome, pass_through};
 use crate::process;
 use crate::workspace::Workspace;
 
-/// The most that the stripped binary may weigh, in bytes: with every dialect, and with downloads
-/// over TLS, which alone take 1.3 MB.
-const SIZE_LIMIT: u64 = 15_000_000;
+/// The most that the stripped binary may weigh, in bytes: with every dialect, two engines, and
+/// downloads over TLS, which alone take 1.3 MB.
+const SIZE_LIMIT: u64 = 16_000_000;
 /// The dynamic libraries that every glibc system has, by the start of their names.
 const LIBRARIES: [&str; 5] = [
     "libc.so",

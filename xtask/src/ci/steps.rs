@@ -214,7 +214,6 @@ fn clippy_native(workspace: &Workspace) -> Result<Outcome> {
             "--no-default-features",
             "--features",
             "native",
-            "--all-targets",
         ],
     )
 }

@@ -1,15 +1,18 @@
-//! What has been compared with llama.cpp. Owns the lists; whoever compares another architecture,
-//! format or tokenizer with `tests/reference` adds it here.
+//! What is known to answer as llama.cpp does. Owns the lists and the bar: over some thousand tokens of a
+//! real model the perplexities are within 0.5 % of each other, and greedy texts are equal wherever
+//! the margin is above the tolerance of the logits. Whoever has shown that with `tests/reference` for
+//! an architecture, its formats and its tokenizer adds them here.
 
 use shimmy_models::Metadata;
 use shimmy_models::gguf::Value;
 
 use crate::quant::Kind;
 
-/// Architectures whose logits and greedy texts agreed.
-const ARCHITECTURES: [&str; 2] = ["llama", "qwen2"];
+/// Architectures that have met it: none yet. On some forty rows of two real models the logits of
+/// `llama` and `qwen2` are 3 to 4 % apart, the perplexities 0.9 and 1.6 %.
+const ARCHITECTURES: [&str; 0] = [];
 
-/// How those models split texts into words.
+/// Ways of splitting texts into words whose tokens were equal.
 const WORDS: [&str; 3] = ["gpt-2", "qwen2", "smollm"];
 
 /// Whether a model's tokens and logits are known to be right.
@@ -23,7 +26,7 @@ pub(super) fn is_verified(metadata: &Metadata, mut kinds: impl Iterator<Item = K
         && kinds.all(has_been_compared)
 }
 
-/// Formats that were in those models.
+/// Formats that were in the models compared.
 fn has_been_compared(kind: Kind) -> bool {
     matches!(
         kind,

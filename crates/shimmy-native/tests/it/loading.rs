@@ -63,7 +63,8 @@ fn what_a_model_takes_is_known_before_it_is_loaded() {
     let files = Files::new();
     let metadata = Metadata::open(&files.path("tiny.gguf")).unwrap();
     let support = supports(&metadata).unwrap();
-    assert!(support.is_verified);
+    // Until it has met the bar, llama.cpp is the one to answer.
+    assert!(!support.is_verified);
     let tensors = metadata.tensors().iter();
     let in_the_file: u64 = tensors
         .filter_map(shimmy_models::gguf::TensorInfo::size)

@@ -21,9 +21,13 @@ fn engine_of(folder: &std::path::Path, model: &std::path::Path, asked: &str) -> 
 }
 
 #[test]
-fn what_has_been_compared_runs_on_the_native_engine_by_itself() {
+fn by_itself_llama_runs_a_model_where_it_is_there() {
     let (folder, model) = tiny_folder();
-    assert_eq!(engine_of(folder.path(), &model, "auto"), "native");
+    let by_itself = match cfg!(feature = "llama") {
+        true => "llama.cpp",
+        false => "native",
+    };
+    assert_eq!(engine_of(folder.path(), &model, "auto"), by_itself);
     assert_eq!(engine_of(folder.path(), &model, "native"), "native");
 }
 

@@ -1,5 +1,5 @@
 //! How long a conversation of 100 messages with 20 tools takes: template, plan and the reading of
-//! an answer. `cargo run --release -p shimmy-chat --example measure`.
+//! an answer. `cargo run --release -p shimmy-chat --example conversation`.
 
 #![expect(clippy::print_stdout, reason = "the measurements are the output")]
 
