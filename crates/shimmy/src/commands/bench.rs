@@ -1,5 +1,6 @@
 //! `shimmy bench`: prefill and decode speed, measured by the engine itself.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde_json::json;
@@ -104,6 +105,10 @@ impl Answer {
     }
 }
 
+/// Each answer is in a scope of its own: what the repetition before it has computed must not be found
+/// again.
+static SCOPES: AtomicU64 = AtomicU64::new(1);
+
 /// Runs `streams` greedy answers of exactly `tokens` tokens to prompts of `prompt` tokens.
 fn answers(
     model: &LoadedModel,
@@ -122,6 +127,7 @@ fn answers(
                 ..SamplingParams::default()
             },
             ignore_eos: true,
+            cache_scope: SCOPES.fetch_add(1, Ordering::Relaxed),
             ..GenerateRequest::default()
         };
         let generation = start(model, request)?;
@@ -133,6 +139,11 @@ fn answers(
         loop {
             match generation.next_blocking() {
                 Some(Event::Text { .. }) => {}
+                Some(Event::Finished(finish)) if finish.usage.cached_tokens > 0 => {
+                    return Err(Failure::new(
+                        "a prompt was found in the cache: nothing to measure",
+                    ));
+                }
                 Some(Event::Finished(finish)) => break answers.push(Answer { submitted, finish }),
                 Some(Event::Failed(error)) => return Err(error.into()),
                 None => return Err(Failure::new("the engine ended without a last word")),
