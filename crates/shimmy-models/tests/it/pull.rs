@@ -157,9 +157,11 @@ fn a_split_model_comes_whole() {
 #[test]
 fn a_download_that_ended_anywhere_goes_on_and_fetches_little_again() {
     let size = World::new().content.len();
-    for offset in (0..size).step_by(size / 40) {
+    let offsets = (0..size).step_by(size / 40);
+    for (offset, connections) in offsets.flat_map(|offset| [(offset, 1), (offset, 4)]) {
         let mut world = World::new();
         world.settings.limits.attempts = 1;
+        world.settings.limits.connections = connections;
         world.hub.behave(|hub| hub.budget = Some(offset));
         let error = world.pull().unwrap_err();
         assert!(
@@ -172,7 +174,7 @@ fn a_download_that_ended_anywhere_goes_on_and_fetches_little_again() {
         assert_eq!(fs::read(&paths[0]).unwrap(), world.content, "{offset}");
         // What was on its way when everything ended, at most a chunk of each connection.
         let again = (world.hub.sent() - size) as u64;
-        let most = CHUNK * world.settings.limits.connections as u64;
+        let most = CHUNK * connections as u64;
         assert!(again <= most, "{offset}: {again} bytes twice");
     }
 }
