@@ -8,22 +8,28 @@ use shimmy_models::gguf::Value;
 
 use crate::quant::Kind;
 
-/// Architectures that have met it: none yet. On some forty rows of two real models the logits of
-/// `llama` and `qwen2` are 3 to 4 % apart, the perplexities 0.9 and 1.6 %.
-const ARCHITECTURES: [&str; 0] = [];
+/// Architectures that have met it: on 6,132 tokens of SmolLM2 135M, Qwen2.5 0.5B and Gemma 3 270M the
+/// perplexities are 0.22, 0.03 and -0.41 % apart.
+const ARCHITECTURES: [&str; 3] = ["gemma3", "llama", "qwen2"];
 
 /// Ways of splitting texts into words whose tokens were equal.
 const WORDS: [&str; 3] = ["gpt-2", "qwen2", "smollm"];
 
 /// Whether a model's tokens and logits are known to be right.
 pub(super) fn is_verified(metadata: &Metadata, mut kinds: impl Iterator<Item = Kind>) -> bool {
-    let words = metadata
-        .get("tokenizer.ggml.pre")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
     ARCHITECTURES.contains(&metadata.architecture())
-        && WORDS.contains(&words)
+        && splits_as_known(metadata)
         && kinds.all(has_been_compared)
+}
+
+fn splits_as_known(metadata: &Metadata) -> bool {
+    let text = |key: &str| metadata.get(key).and_then(Value::as_str);
+    match text("tokenizer.ggml.model") {
+        Some("gpt2") => text("tokenizer.ggml.pre").is_some_and(|words| WORDS.contains(&words)),
+        // SentencePiece's pieces need no words.
+        Some("llama") => true,
+        _ => false,
+    }
 }
 
 /// Formats that were in the models compared.

@@ -34,15 +34,20 @@ fn distance(native: &[f32], reference: &[f32]) -> Distance {
         .zip(&q)
         .map(|(p, q)| p * (p.max(1e-30) / q.max(1e-30)).ln())
         .sum();
-    let best = |row: &[f32]| (0..row.len()).max_by(|&i, &j| row[i].total_cmp(&row[j]));
     Distance {
         relative: (difference / size).sqrt(),
         divergence,
-        same_choice: best(native) == best(reference),
+        same_choice: best(&q) == best(&p),
     }
 }
 
-fn probabilities(row: &[f32]) -> Vec<f64> {
+/// The place of the largest.
+pub(super) fn best(row: &[f64]) -> usize {
+    let places = 0..row.len();
+    places.max_by(|&i, &j| row[i].total_cmp(&row[j])).unwrap()
+}
+
+pub(super) fn probabilities(row: &[f32]) -> Vec<f64> {
     let largest = row.iter().fold(f32::NEG_INFINITY, |all, &x| all.max(x));
     let weights: Vec<f64> = row.iter().map(|&x| f64::from(x - largest).exp()).collect();
     let sum: f64 = weights.iter().sum();

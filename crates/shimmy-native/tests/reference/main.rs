@@ -8,6 +8,7 @@
 )]
 
 mod logits;
+mod perplexity;
 mod tokens;
 
 use std::path::{Path, PathBuf};

@@ -21,13 +21,9 @@ fn engine_of(folder: &std::path::Path, model: &std::path::Path, asked: &str) -> 
 }
 
 #[test]
-fn by_itself_llama_runs_a_model_where_it_is_there() {
+fn by_itself_the_native_engine_runs_what_it_knows() {
     let (folder, model) = tiny_folder();
-    let by_itself = match cfg!(feature = "llama") {
-        true => "llama.cpp",
-        false => "native",
-    };
-    assert_eq!(engine_of(folder.path(), &model, "auto"), by_itself);
+    assert_eq!(engine_of(folder.path(), &model, "auto"), "native");
     assert_eq!(engine_of(folder.path(), &model, "native"), "native");
 }
 
