@@ -454,7 +454,9 @@ pub(crate) struct SamplingArgs {
     pub(crate) seed: Option<u64>,
 }
 
+// What is measured is the speed of steps, not how well an answer to a meaningless prompt repeats itself.
 #[derive(Debug, Args)]
+#[command(mut_arg("drafts", |arg| arg.default_value("off")))]
 pub(crate) struct BenchArgs {
     /// The model [default: the base model, or the only one there is].
     pub(crate) name: Option<String>,

@@ -94,8 +94,14 @@ impl Side {
         })
     }
 
-    /// The command of a server for this purpose.
-    pub(super) fn serve(&self, setting: &Setting, role: Role<'_>, port: u16) -> Result<Command> {
+    /// The command of a server for this purpose, which drafts tokens or does not.
+    pub(super) fn serve(
+        &self,
+        setting: &Setting,
+        role: Role<'_>,
+        drafts: bool,
+        port: u16,
+    ) -> Result<Command> {
         let mut command = self.program();
         match self.kind {
             Kind::Shimmy => {
@@ -104,6 +110,11 @@ impl Side {
                 // What a run before this one left on disk is no merit of this one.
                 if !matches!(role, Role::Resume(_)) && has_option(&self.help, "--cache-dir") {
                     command.args(["--cache-dir", "none"]);
+                }
+                // Small models repeat themselves when they choose greedily, which drafts would turn into
+                // speed that sensible answers do not have.
+                if !drafts && has_option(&self.help, "--drafts") {
+                    command.args(["--drafts", "off"]);
                 }
                 match role {
                     // No option to embed: a build without the route says so when it is asked.
@@ -249,7 +260,8 @@ mod tests {
     }
 
     fn line(side: &Side, role: Role<'_>) -> Result<String> {
-        let command = side.serve(&setting(), role, 9)?;
+        let drafts = matches!(role, Role::Embeddings);
+        let command = side.serve(&setting(), role, drafts, 9)?;
         Ok(crate::process::display(command.as_std()))
     }
 
@@ -266,6 +278,11 @@ mod tests {
             text.ends_with("--threads 2 --cache-dir none -np 8"),
             "{text}"
         );
+        let drafting = side(Kind::Shimmy, "      --drafts <WHEN>  Draft");
+        let text = line(&drafting, Role::Chat).expect("a command");
+        assert!(text.ends_with("--threads 2 --drafts off -np 8"), "{text}");
+        let text = line(&drafting, Role::Embeddings).expect("a command");
+        assert!(text.ends_with("--threads 2 -np 8"), "{text}");
         let peer = side(Kind::LlamaServer, "");
         let text = line(&peer, Role::Embeddings).expect("a command");
         assert!(text.ends_with(

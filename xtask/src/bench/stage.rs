@@ -86,7 +86,8 @@ impl<'a> Stage<'a> {
     /// Starts a server and does not wait for it.
     pub(super) fn start(&mut self, role: Role<'_>) -> Result<Server> {
         let port = server::free_port()?;
-        let command = self.side.serve(self.setting, role, port)?;
+        let drafts = self.place.workload == Workload::CodeEdit;
+        let command = self.side.serve(self.setting, role, drafts, port)?;
         self.record
             .commands
             .push(process::display(command.as_std()));
