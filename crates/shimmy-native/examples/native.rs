@@ -36,7 +36,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         .unwrap_or(vec![1, 4, 8]);
 
     let start = Instant::now();
-    let (model, tokenizer) = shimmy_native::open(Path::new(path), &Options { threads })?;
+    let (model, tokenizer) = shimmy_native::open(
+        Path::new(path),
+        &Options {
+            threads,
+            ..Options::default()
+        },
+    )?;
     report("load", start.elapsed(), None);
     println!(
         "{:>12}: {:9.1} MB anonymous",

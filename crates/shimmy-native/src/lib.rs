@@ -3,7 +3,7 @@
 //! chat messages or HTTP.
 //!
 //! `unsafe` is in three places: `kernels` (vector instructions), `pool` (work shared between
-//! threads) and `model/file.rs` (the mapped file).
+//! threads), and `model/file.rs` and `model/packed.rs` (mapped files).
 
 mod adapter;
 mod cache;
@@ -23,6 +23,6 @@ mod vectors;
 pub use adapter::AdapterError;
 pub use error::{Fault, OpenError, Unsupported};
 pub use kernels::processor;
-pub use model::{Model, Options, Support, open, open_with_progress, supports};
+pub use model::{Model, Options, PackedFolder, Support, open, open_with_progress, supports};
 pub use runner::{NativeRunner, RunnerOptions};
 pub use tokenizer::NativeTokenizer;

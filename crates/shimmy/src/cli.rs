@@ -135,6 +135,14 @@ pub(crate) struct EngineArgs {
         default_value = "auto"
     )]
     pub(crate) engine: Engine,
+    /// Where the native engine keeps weights as it computes with them, which makes the next start
+    /// quicker and needs less memory: a folder, or `none` [default: shimmy/weights in the user's
+    /// cache folder].
+    #[arg(long, value_name = "FOLDER", env = "SHIMMY_WEIGHTS_CACHE")]
+    pub(crate) weights_cache: Option<PathBuf>,
+    /// Bytes of that folder at most; models that were not used for long are removed from it.
+    #[arg(long, value_name = "SIZE", env = "SHIMMY_WEIGHTS_DISK", default_value = "16GiB", value_parser = crate::size::parse)]
+    pub(crate) weights_disk: u64,
     /// Threads that compute [default: one per physical core].
     #[arg(long, value_name = "N", env = "SHIMMY_THREADS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: Option<u32>,

@@ -5,13 +5,13 @@
 mod residence;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shimmy_engine::{EngineConfig, SamplingParams};
 use shimmy_server::{CacheScope, Secret, ServerConfig};
 
-use crate::backend::{CacheOptions, OpenOptions};
+use crate::backend::{CacheOptions, DiskOptions, OpenOptions};
 use crate::cli::{Drafts, EngineArgs, ModelArgs, SamplingArgs, Scope, ServeArgs};
 use crate::failure::Failure;
 
@@ -122,6 +122,10 @@ pub(crate) fn open_options(
             bytes: args.cache_size,
             ..CacheOptions::default()
         },
+        weights: DiskOptions {
+            folder: cache_folder(args.weights_cache.as_deref(), "weights"),
+            bytes: args.weights_disk,
+        },
         engine: EngineConfig {
             queue: queue as usize,
             longest_gap: Duration::from_millis(args.longest_gap),
@@ -137,15 +141,12 @@ pub(crate) fn server_options(
     models: &ModelConfig,
 ) -> Result<OpenOptions, Failure> {
     let options = open_options(&args.engine, models, args.queue)?;
-    let folder = match &args.cache_dir {
-        Some(folder) if folder.as_os_str() == "none" => None,
-        Some(folder) => Some(folder.clone()),
-        None => default_cache_folder(),
-    };
     Ok(OpenOptions {
         cache: CacheOptions {
-            folder,
-            disk_bytes: args.cache_disk,
+            disk: DiskOptions {
+                folder: cache_folder(args.cache_dir.as_deref(), "prefixes"),
+                bytes: args.cache_disk,
+            },
             ..options.cache
         },
         engine: EngineConfig {
@@ -156,12 +157,16 @@ pub(crate) fn server_options(
     })
 }
 
-/// As the XDG base directories say; none for a user without a home.
-fn default_cache_folder() -> Option<PathBuf> {
+/// The folder that was asked for, which `none` means too; by default one of this name where the XDG base
+/// directories say, and none for a user without a home.
+fn cache_folder(asked: Option<&Path>, name: &str) -> Option<PathBuf> {
+    if let Some(folder) = asked {
+        return (folder.as_os_str() != "none").then(|| folder.to_owned());
+    }
     let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let caches = set.filter(|path| path.is_absolute());
     let caches = caches.or_else(|| Some(std::env::home_dir()?.join(".cache")))?;
-    Some(caches.join("shimmy").join("prefixes"))
+    Some(caches.join("shimmy").join(name))
 }
 
 /// How tokens are chosen, starting from a model's own defaults.

@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use shimmy_engine::EngineConfig;
 use shimmy_models::{AdapterFile, Roots};
 use shimmy_server::{
     AdapterFailure, AdapterListing, EngineReport, KeepAlive, LoadError, LoadedModel, Loader,
@@ -77,14 +76,8 @@ impl LocalLoader {
     /// A loader for commands that only look.
     pub(crate) fn without_engine(models: ModelConfig) -> Self {
         let options = OpenOptions {
-            which: backend::Engine::Auto,
-            context: None,
             parallel: 1,
-            threads: None,
-            gpu_layers: None,
-            adapters: Vec::new(),
-            cache: backend::CacheOptions::default(),
-            engine: EngineConfig::default(),
+            ..OpenOptions::default()
         };
         Self::new(models, options, ResidenceConfig::default())
     }

@@ -1,6 +1,7 @@
-//! Weights from a file into memory: matrices are packed into tiles by all threads, in an arena of
-//! large pages; vectors become floats. Owns the arena's layout.
+//! Weights from a file into memory: matrices are packed into tiles by all threads, or found packed by
+//! an earlier load; vectors become floats. Owns the arena that the tiles are in, and its layout.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use memmap2::{Mmap, MmapMut};
 use shimmy_models::Metadata;
 
 use super::file::ModelFile;
+use super::packed::{FIRST_PAGE, Place};
 use super::sources::{MatrixSource, Sources, VectorSource};
 use super::weights::{Convert, Weights};
 use crate::kernels::Matrix;
@@ -41,6 +43,10 @@ const PIECE: usize = 1 << 20;
 /// Pieces between two reports of progress: some 20 ms of work.
 const PIECES: usize = 64;
 
+/// Tiles of an earlier load that are compared with the model's. Enough to find out that the weights are
+/// another model's, packed by other rules, or not all there; a few pages of the model's file.
+const SAMPLES: usize = 16;
+
 /// Why there are no weights.
 #[derive(Debug)]
 pub(super) enum LoadError {
@@ -57,49 +63,36 @@ pub(super) fn size(sources: &Sources) -> u64 {
     sources.matrices().map(|source| bytes(source) as u64).sum()
 }
 
-/// Loads all weights. Blocks until the file is read, or until `progress`, which is told how much is
-/// done, says that it is not wanted any more.
+/// Loads all weights, from their place if an earlier load has left them there. Blocks until they are
+/// packed, or until `progress`, which is told how much is done, says that they are not wanted any more.
 pub(super) fn load(
     pool: &mut Pool,
     file: &ModelFile,
     metadata: &Metadata,
     sources: Sources,
+    place: Option<&Place<'_>>,
     progress: &mut dyn FnMut(f32) -> bool,
 ) -> Result<(Loaded, Vec<Origin>), LoadError> {
-    let mut offsets = Vec::new();
-    let mut size = 0;
-    for source in sources.matrices() {
-        offsets.push(size);
-        size += Matrix::bytes(source.kind, source.inputs, source.outputs);
-    }
-    let mut arena = MmapMut::map_anon(size.max(1)).map_err(LoadError::Io)?;
-    // Fewer page faults now and fewer misses of the address cache later; an arena without is fine.
-    #[cfg(target_os = "linux")]
-    if let Err(error) = arena.advise(memmap2::Advice::HugePage) {
-        tracing::debug!(%error, "no huge pages for the weights");
-    }
-    let mut pieces = pieces(file, metadata, &sources, &mut arena).ok_or(LoadError::Short)?;
-    let all = pieces.len().max(1);
-    let mut done = 0;
-    for some in pieces.chunks_mut(PIECES) {
-        if !progress(done as f32 / all as f32) {
-            return Err(LoadError::Stopped);
-        }
-        pool.for_each(some, |_, piece| piece.pack());
-        done += some.len();
-    }
-    drop(pieces);
+    let model = Packing {
+        file,
+        metadata,
+        sources: &sources,
+    };
+    let (arena, first) = match place.and_then(|place| model.find(place)) {
+        Some(arena) => (arena, FIRST_PAGE),
+        None => model.pack(pool, place, progress)?,
+    };
+    let offsets = model.offsets(first);
     let origins = sources.matrices().map(|source| Origin {
         tensor: source.name.clone(),
         inputs: source.inputs,
         rows: source.first..source.first + source.outputs,
     });
     let origins = origins.collect();
-    let arena = Arc::new(arena.make_read_only().map_err(LoadError::Io)?);
     let mut into = Loading {
         file,
         metadata,
-        arena,
+        arena: Arc::new(arena),
         offsets: offsets.into_iter().enumerate(),
     };
     let loaded = sources.convert(&mut into)?;
@@ -107,6 +100,130 @@ pub(super) fn load(
         return Err(LoadError::Stopped);
     }
     Ok((loaded, origins))
+}
+
+/// A model whose matrices are to be packed.
+struct Packing<'a> {
+    file: &'a ModelFile,
+    metadata: &'a Metadata,
+    sources: &'a Sources,
+}
+
+impl Packing<'_> {
+    /// Where each matrix begins in an arena.
+    fn offsets(&self, first: usize) -> Vec<usize> {
+        let mut offset = first;
+        let mut next = |source: &MatrixSource| {
+            let bytes = Matrix::bytes(source.kind, source.inputs, source.outputs);
+            offset += bytes;
+            offset - bytes
+        };
+        self.sources.matrices().map(&mut next).collect()
+    }
+
+    /// What an earlier load has packed, if it is this model.
+    fn find(&self, place: &Place<'_>) -> Option<Mmap> {
+        let arena = place.find()?;
+        if self.agrees(&arena) {
+            return Some(arena);
+        }
+        place.distrust("they differ from the model's weights");
+        None
+    }
+
+    /// Whether some tiles, other ones each time, are what the model's weights become.
+    fn agrees(&self, arena: &[u8]) -> bool {
+        let offsets = self.offsets(FIRST_PAGE);
+        let sources: Vec<_> = self.sources.matrices().zip(offsets).collect();
+        let chosen = |count: usize| (RandomState::new().build_hasher().finish() as usize) % count;
+        let is_same = |(source, offset): (&MatrixSource, usize)| {
+            let size = tile_bytes(source.kind, source.inputs);
+            let number = chosen(source.outputs.div_ceil(TILE));
+            let row_bytes = source.kind.row_bytes(source.inputs);
+            let rows = self.rows(source)?;
+            let rows = rows.chunks(TILE * row_bytes).nth(number)?;
+            let mut tile = vec![0; size];
+            quant::pack(source.kind, rows, source.inputs, &mut tile);
+            let start = offset + number * size;
+            Some(arena.get(start..start + size)? == tile)
+        };
+        (0..SAMPLES).all(|_| is_same(sources[chosen(sources.len())]) == Some(true))
+    }
+
+    /// Packs everything, in its place where there is room, and says where it begins.
+    fn pack(
+        &self,
+        pool: &mut Pool,
+        place: Option<&Place<'_>>,
+        progress: &mut dyn FnMut(f32) -> bool,
+    ) -> Result<(Mmap, usize), LoadError> {
+        if let Some((mut arena, unfinished)) = place.and_then(Place::make) {
+            self.pack_into(pool, &mut arena[FIRST_PAGE..], progress)?;
+            if let Err(error) = unfinished.finish(&mut arena) {
+                tracing::warn!(%error, "packed weights are not kept");
+            }
+            return Ok((arena.make_read_only().map_err(LoadError::Io)?, FIRST_PAGE));
+        }
+        let size = size(self.sources) as usize;
+        let mut arena = MmapMut::map_anon(size.max(1)).map_err(LoadError::Io)?;
+        // Fewer page faults now and fewer misses of the address cache later; an arena without is fine.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = arena.advise(memmap2::Advice::HugePage) {
+            tracing::debug!(%error, "no huge pages for the weights");
+        }
+        self.pack_into(pool, &mut arena, progress)?;
+        Ok((arena.make_read_only().map_err(LoadError::Io)?, 0))
+    }
+
+    fn pack_into(
+        &self,
+        pool: &mut Pool,
+        arena: &mut [u8],
+        progress: &mut dyn FnMut(f32) -> bool,
+    ) -> Result<(), LoadError> {
+        let mut pieces = self.pieces(arena).ok_or(LoadError::Short)?;
+        let all = pieces.len().max(1);
+        let mut done = 0;
+        for some in pieces.chunks_mut(PIECES) {
+            if !progress(done as f32 / all as f32) {
+                return Err(LoadError::Stopped);
+            }
+            pool.for_each(some, |_, piece| piece.pack());
+            done += some.len();
+        }
+        Ok(())
+    }
+
+    /// The rows of a matrix in the file; none if it is too short.
+    fn rows(&self, source: &MatrixSource) -> Option<&[u8]> {
+        let row_bytes = source.kind.row_bytes(source.inputs);
+        let data = self.file.tensor(self.metadata, source.tensor)?;
+        data.get(source.first * row_bytes..(source.first + source.outputs) * row_bytes)
+    }
+
+    /// All matrices in pieces; none if the file is too short.
+    fn pieces<'b>(&'b self, arena: &'b mut [u8]) -> Option<Vec<Piece<'b>>> {
+        let mut pieces = Vec::new();
+        let mut rest = arena;
+        for source in self.sources.matrices() {
+            let (kind, inputs) = (source.kind, source.inputs);
+            let tile_size = tile_bytes(kind, inputs);
+            let data = self.rows(source)?;
+            let (tiles, after) = rest.split_at_mut(Matrix::bytes(kind, inputs, source.outputs));
+            rest = after;
+            let count = (PIECE / tile_size).max(1);
+            let rows = data.chunks(count * TILE * kind.row_bytes(inputs));
+            for (rows, tiles) in rows.zip(tiles.chunks_mut(count * tile_size)) {
+                pieces.push(Piece {
+                    kind,
+                    inputs,
+                    rows,
+                    tiles,
+                });
+            }
+        }
+        Some(pieces)
+    }
 }
 
 /// Some tiles of a matrix.
@@ -127,38 +244,6 @@ impl Piece<'_> {
             quant::pack(self.kind, rows, self.inputs, tile);
         }
     }
-}
-
-/// All matrices in pieces; none if the file is too short.
-fn pieces<'a>(
-    file: &'a ModelFile,
-    metadata: &Metadata,
-    sources: &Sources,
-    arena: &'a mut [u8],
-) -> Option<Vec<Piece<'a>>> {
-    let mut pieces = Vec::new();
-    let mut rest = arena;
-    for source in sources.matrices() {
-        let (kind, inputs) = (source.kind, source.inputs);
-        let row_bytes = kind.row_bytes(inputs);
-        let tile_size = tile_bytes(kind, inputs);
-        let data = file.tensor(metadata, source.tensor)?;
-        let end = (source.first + source.outputs) * row_bytes;
-        let data = data.get(source.first * row_bytes..end)?;
-        let (tiles, after) = rest.split_at_mut(Matrix::bytes(kind, inputs, source.outputs));
-        rest = after;
-        let count = (PIECE / tile_size).max(1);
-        let rows = data.chunks(count * TILE * row_bytes);
-        for (rows, tiles) in rows.zip(tiles.chunks_mut(count * tile_size)) {
-            pieces.push(Piece {
-                kind,
-                inputs,
-                rows,
-                tiles,
-            });
-        }
-    }
-    Some(pieces)
 }
 
 struct Loading<'a> {

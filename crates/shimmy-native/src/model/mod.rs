@@ -2,6 +2,9 @@
 
 mod file;
 mod load;
+// Mapped files whose room can be taken beforehand are there on Linux alone.
+#[cfg_attr(not(target_os = "linux"), path = "packed_nowhere.rs")]
+mod packed;
 mod sources;
 mod verified;
 mod weights;
@@ -25,6 +28,7 @@ use crate::tokenizer::NativeTokenizer;
 pub(crate) use file::{ModelFile, range};
 use load::LoadError;
 pub(crate) use load::{Linear, Loaded, Origin};
+use packed::Place;
 pub(crate) use weights::{Layer, RopeFactors};
 
 /// How a model is opened.
@@ -32,6 +36,20 @@ pub(crate) use weights::{Layer, RopeFactors};
 pub struct Options {
     /// Threads that pack the weights; one for each physical core by default.
     pub threads: Option<usize>,
+    /// Where packed weights are kept from one load to the next, so that they need not be packed again
+    /// and take no memory of the process; nowhere by default. Used on Linux alone.
+    pub packed: Option<PackedFolder>,
+}
+
+/// A folder of packed weights, bounded in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedFolder {
+    /// The folder; it is made when it is needed.
+    pub path: PathBuf,
+    /// Bytes of all files in it; what was used least recently is removed.
+    pub most_bytes: u64,
+    /// Bytes of weights that are worth a file.
+    pub least_bytes: u64,
 }
 
 /// A model in memory, shared by the runners that compute with it.
@@ -109,7 +127,17 @@ pub fn open_with_progress(
         let tokenizer = scope.spawn(|| NativeTokenizer::new(&metadata, file.bytes()));
         let mut pool = Pool::new(options.threads.unwrap_or_else(physical_cores));
         let embedding = sources.embedding;
-        let loaded = load::load(&mut pool, &file, &metadata, sources, progress);
+        let folder = options.packed.as_ref();
+        let length = load::size(&sources) as usize;
+        let place = folder.and_then(|folder| Place::of(folder, path, length));
+        let loaded = load::load(
+            &mut pool,
+            &file,
+            &metadata,
+            sources,
+            place.as_ref(),
+            progress,
+        );
         file.release(&metadata, embedding);
         (loaded, tokenizer.join())
     });

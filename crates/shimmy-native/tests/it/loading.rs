@@ -145,3 +145,48 @@ fn special_text_is_a_token_only_when_it_is_parsed() {
     assert_eq!(tokenizer.beginning_of_sequence(), None);
     assert_eq!(tokenizer.special_texts().len(), 3);
 }
+
+/// Packed weights are found again, and made anew when they are not what the model says.
+#[cfg(target_os = "linux")]
+#[test]
+fn packed_weights_of_an_earlier_load_say_the_same() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    use shimmy_native::PackedFolder;
+
+    let files = Files::new();
+    let expected = prefill(&mut files.runner(), A, 0, &bytes("hello"), 8);
+    let folder = files.path("weights");
+    let options = Options {
+        packed: Some(PackedFolder {
+            path: folder.clone(),
+            most_bytes: 1 << 30,
+            least_bytes: 0,
+        }),
+        ..Options::default()
+    };
+    let logits = || {
+        let (model, _) = open(&files.path("tiny.gguf"), &options).unwrap();
+        let mut runner = NativeRunner::new(model, crate::support::options()).unwrap();
+        prefill(&mut runner, A, 0, &bytes("hello"), 8)
+    };
+    let kept = || {
+        let mut entries = std::fs::read_dir(&folder).unwrap();
+        let path = entries.next().expect("a file").unwrap().path();
+        assert!(entries.next().is_none());
+        path
+    };
+    assert_eq!(logits(), expected);
+    let first = std::fs::metadata(kept()).unwrap();
+    assert_eq!(logits(), expected);
+    assert_eq!(std::fs::metadata(kept()).unwrap().ino(), first.ino());
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(kept())
+        .unwrap();
+    // Every tile, since only some are compared.
+    let zeros = vec![0; first.len() as usize - 4096];
+    file.write_all_at(&zeros, 4096).unwrap();
+    assert_eq!(logits(), expected);
+    assert_ne!(std::fs::metadata(kept()).unwrap().ino(), first.ino());
+}

@@ -41,7 +41,7 @@ pub(crate) struct Opened {
 }
 
 /// How a model is to be run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct OpenOptions {
     /// Which engine runs it.
     pub(crate) which: Engine,
@@ -57,6 +57,12 @@ pub(crate) struct OpenOptions {
     pub(crate) adapters: Vec<PathBuf>,
     /// What is kept of earlier requests.
     pub(crate) cache: CacheOptions,
+    /// Where the native engine keeps packed weights.
+    #[cfg_attr(
+        not(feature = "native"),
+        expect(dead_code, reason = "the other engines map a model's own file")
+    )]
+    pub(crate) weights: DiskOptions,
     /// The engine's own limits.
     pub(crate) engine: EngineConfig,
 }
@@ -67,9 +73,16 @@ pub(crate) struct CacheOptions {
     /// Bytes of memory.
     pub(crate) bytes: u64,
     /// Where it outlives the process.
+    pub(crate) disk: DiskOptions,
+}
+
+/// A folder with a size.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DiskOptions {
+    /// The folder; none means that nothing is kept.
     pub(crate) folder: Option<PathBuf>,
-    /// Bytes of that folder.
-    pub(crate) disk_bytes: u64,
+    /// Bytes of it at most.
+    pub(crate) bytes: u64,
 }
 
 /// Sequences that keep prefixes of ended requests, beside those that run. Each has a row in the
@@ -354,17 +367,13 @@ mod tests {
 
     fn options(cache_bytes: u64) -> OpenOptions {
         OpenOptions {
-            which: Engine::Auto,
             context: Some(4096),
             parallel: 8,
-            threads: None,
-            gpu_layers: None,
-            adapters: Vec::new(),
             cache: CacheOptions {
                 bytes: cache_bytes,
                 ..CacheOptions::default()
             },
-            engine: EngineConfig::default(),
+            ..OpenOptions::default()
         }
     }
 

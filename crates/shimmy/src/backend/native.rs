@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use shimmy_engine::{EngineConfig, Session, Tokenizer, spawn};
 use shimmy_models::{Metadata, ModelFile};
-use shimmy_native::{AdapterError, NativeRunner, Options, RunnerOptions, open_with_progress};
+use shimmy_native::{
+    AdapterError, NativeRunner, Options, PackedFolder, RunnerOptions, open_with_progress,
+};
 
 use super::choice::Native;
 use super::{OpenOptions, Opened, Progress, store};
@@ -39,6 +41,17 @@ pub(super) fn weights(metadata: &Metadata) -> Option<u64> {
     Some(shimmy_native::supports(metadata).ok()?.weights)
 }
 
+/// Weights that are packed in a few milliseconds are not worth a file.
+const LEAST_PACKED: u64 = 32 << 20;
+
+fn packed_folder(options: &OpenOptions) -> Option<PackedFolder> {
+    Some(PackedFolder {
+        path: options.weights.folder.clone()?,
+        most_bytes: options.weights.bytes,
+        least_bytes: LEAST_PACKED,
+    })
+}
+
 pub(super) fn open(
     model: &ModelFile,
     metadata: &Metadata,
@@ -56,7 +69,11 @@ fn open_session(
 ) -> Result<Opened, OpenError> {
     let threads = options.threads.map(|threads| threads as usize);
     let mut watch = |part| progress.report(part);
-    let (model, tokenizer) = open_with_progress(&file.path, &Options { threads }, &mut watch)?;
+    let how = Options {
+        threads,
+        packed: packed_folder(options),
+    };
+    let (model, tokenizer) = open_with_progress(&file.path, &how, &mut watch)?;
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(tokenizer);
     let trained = Some(model.context_length() as u64);
     let cache = options.block_plan(trained, model.bytes_per_cell());

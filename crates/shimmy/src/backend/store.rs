@@ -16,8 +16,8 @@ pub(super) fn config(
     options: &OpenOptions,
     engine: &impl Hash,
 ) -> Option<StoreConfig> {
-    let folder = options.cache.folder.clone()?;
-    if options.cache.bytes == 0 || options.cache.disk_bytes == 0 {
+    let folder = options.cache.disk.folder.clone()?;
+    if options.cache.bytes == 0 || options.cache.disk.bytes == 0 {
         return None;
     }
     let about = std::fs::metadata(&file.path).ok()?;
@@ -29,6 +29,6 @@ pub(super) fn config(
     Some(StoreConfig {
         folder,
         fingerprint: hash.finish(),
-        most_bytes: options.cache.disk_bytes,
+        most_bytes: options.cache.disk.bytes,
     })
 }
