@@ -143,8 +143,8 @@ async fn measure(workspace: &Workspace, args: &Args) -> Result<bool> {
 fn heading(machine: &Machine, setting: &Setting, rounds: u32) -> String {
     let model = setting.model.file_name().unwrap_or_default().display();
     format!(
-        "{model}; {}; threads: {}; context: {}; rounds: {rounds}",
-        machine.cpu, setting.threads, setting.ctx
+        "{model}; {}, which reads {:.0} GB/s; threads: {}; context: {}; rounds: {rounds}",
+        machine.cpu, machine.read_bandwidth, setting.threads, setting.ctx
     )
 }
 

@@ -5,6 +5,7 @@ mod burst;
 mod code_edit;
 mod conversations;
 mod crowd;
+mod deep;
 mod embeddings;
 mod engine;
 mod idle;
@@ -36,6 +37,7 @@ pub(super) enum Workload {
     Single,
     Prefill,
     Engine,
+    Deep,
     Streams8,
     Streams32,
     Burst,
@@ -119,12 +121,13 @@ const fn higher(name: &'static str, unit: &'static str) -> Figure {
 }
 
 impl Workload {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Start,
         Self::Generate,
         Self::Single,
         Self::Prefill,
         Self::Engine,
+        Self::Deep,
         Self::Streams8,
         Self::Streams32,
         Self::Burst,
@@ -146,6 +149,7 @@ impl Workload {
             Self::Single => &single::SPEC,
             Self::Prefill => &single::PREFILL,
             Self::Engine => &engine::SPEC,
+            Self::Deep => &deep::SPEC,
             Self::Streams8 => &streams::EIGHT,
             Self::Streams32 => &streams::THIRTY_TWO,
             Self::Burst => &burst::SPEC,
@@ -193,6 +197,7 @@ impl Workload {
             Self::Single => single::run(stage).await,
             Self::Prefill => single::prefill(stage).await,
             Self::Engine => engine::run(stage).await,
+            Self::Deep => deep::run(stage).await,
             Self::Streams8 => streams::run(stage, 8).await,
             Self::Streams32 => streams::run(stage, 32).await,
             Self::Burst => burst::run(stage).await,
