@@ -1,31 +1,34 @@
-//! Flags and environment, checked and made into what the parts of the program take.
+//! Flags, environment and configuration file, checked and made into what the parts of the program
+//! take.
 //!
-//! Clap has already put flags before environment before defaults.
+//! Clap has already put flags before environment before the file before defaults.
 
+mod file;
+mod listen;
+mod names;
 mod residence;
+mod settings;
+mod toml;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use shimmy_engine::{EngineConfig, SamplingParams};
-use shimmy_server::{CacheScope, Secret, ServerConfig};
+use shimmy_server::{CacheScope, ServerConfig};
 
-use crate::backend::{CacheOptions, DiskOptions, OpenOptions};
+use crate::backend::{CacheOptions, OpenOptions};
 use crate::cli::{Drafts, EngineArgs, ModelArgs, SamplingArgs, Scope, ServeArgs};
 use crate::failure::Failure;
 
+pub(crate) use self::file::{ConfigFile, path as config_path};
+pub(crate) use self::listen::{
+    FIRST_PORT, LAST_PORT, OLLAMA_ADDRESS, api_keys, bind, bind_ollama, is_auto, tokens,
+};
+pub(crate) use self::names::Names;
 pub(crate) use self::residence::{
     MemoryBudget, ResidenceConfig, parse_budget, parse_keep, residence,
 };
-
-/// The port that clients look for first, and the last one that `auto` tries before any.
-const FIRST_PORT: u16 = 11435;
-const LAST_PORT: u16 = 11535;
-
-/// Where Ollama's clients look for it.
-pub(crate) const OLLAMA_ADDRESS: &str = "127.0.0.1:11434";
-const OLLAMA_PORT: u16 = 11434;
+pub(crate) use self::settings::{Setting, settings};
 
 /// An adapter to load, and how strongly it applies when a request does not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +54,8 @@ pub(crate) struct ModelConfig {
     pub(crate) loras: Vec<Lora>,
     pub(crate) adapted: Adapted,
     pub(crate) dirs: Option<String>,
+    /// Further names for models, from the configuration file.
+    pub(crate) names: Names,
 }
 
 impl ModelConfig {
@@ -64,6 +69,7 @@ impl ModelConfig {
                 .collect::<Result<_, _>>()?,
             adapted: Adapted::Any,
             dirs: args.model_dirs,
+            names: args.names,
         })
     }
 
@@ -185,7 +191,7 @@ pub(crate) fn sampling(args: &SamplingArgs, defaults: &SamplingParams) -> Sampli
 /// The server's limits and secrets.
 pub(crate) fn server(args: &ServeArgs) -> Result<ServerConfig, Failure> {
     Ok(ServerConfig {
-        api_keys: api_keys(args)?,
+        api_keys: api_keys(&args.listen)?,
         cache_scope: match args.cache_scope {
             Scope::Key => CacheScope::Key,
             Scope::All => CacheScope::All,
@@ -202,122 +208,6 @@ pub(crate) fn server(args: &ServeArgs) -> Result<ServerConfig, Failure> {
 fn without_empty(texts: &[String]) -> Vec<String> {
     let texts = texts.iter().filter(|text| !text.is_empty());
     texts.cloned().collect()
-}
-
-fn api_keys(args: &ServeArgs) -> Result<Vec<Secret>, Failure> {
-    let keys = match (&args.api_key, &args.api_key_file) {
-        (Some(_), Some(_)) => {
-            return Err(Failure::usage(
-                "the API key is given twice, by itself and in a file",
-            ));
-        }
-        (Some(keys), None) => keys.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .map_err(|error| {
-                Failure::usage(format!(
-                    "cannot read the API key from {}: {error}",
-                    path.display()
-                ))
-            })?
-            .trim_end_matches(['\r', '\n'])
-            .split('\n')
-            .map(|line| line.trim_end_matches('\r').to_owned())
-            .collect(),
-        (None, None) => return Ok(Vec::new()),
-    };
-    let secrets = keys.iter().map(|key| Secret::new(key));
-    secrets.collect::<Result<_, _>>().map_err(|error| {
-        Failure::usage(error).hint("unset SHIMMY_API_KEY to serve without a token on loopback")
-    })
-}
-
-/// Opens the address that `--bind` asks for.
-pub(crate) fn bind(args: &ServeArgs, has_key: bool) -> Result<TcpListener, Failure> {
-    if args.bind == "auto" || args.bind.is_empty() {
-        return bind_auto();
-    }
-    let addresses = addresses(&args.bind, has_key, BIND_EXAMPLE)?;
-    TcpListener::bind(addresses.as_slice()).map_err(|error| {
-        Failure::new(format!("cannot listen on {}: {error}", args.bind))
-            .hint("another program may have the port; --bind auto takes the next free one")
-    })
-}
-
-/// Opens the address for Ollama's clients, if there is to be one.
-pub(crate) fn bind_ollama(args: &ServeArgs, has_key: bool) -> Result<Option<TcpListener>, Failure> {
-    let Some(text) = &args.ollama else {
-        return Ok(None);
-    };
-    let address = ollama_address(text);
-    let addresses = addresses(&address, has_key, OLLAMA_EXAMPLE)?;
-    let listener = TcpListener::bind(addresses.as_slice()).map_err(|error| {
-        Failure::new(format!(
-            "cannot listen on {address} for Ollama's clients: {error}"
-        ))
-        .hint(
-            "Ollama itself may be running: stop it, name another address with --ollama HOST:PORT, \
-             or leave it out, for Ollama's dialect is also spoken on the other port",
-        )
-    })?;
-    Ok(Some(listener))
-}
-
-/// The address in a text as Ollama's own programs take it: a URL, a host, or a port after a colon.
-fn ollama_address(text: &str) -> String {
-    let text = text.trim();
-    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let text = text.split('/').next().unwrap_or_default();
-    let is_bare_v6 = text.matches(':').count() > 1 && !text.starts_with('[');
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !is_bare_v6 && !port.ends_with(']') => (host, port),
-        _ => (text, ""),
-    };
-    let host = match host {
-        "" => "127.0.0.1".to_owned(),
-        host if is_bare_v6 => format!("[{host}]"),
-        host => host.to_owned(),
-    };
-    if port.is_empty() {
-        format!("{host}:{OLLAMA_PORT}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
-const BIND_EXAMPLE: &str = "write it as HOST:PORT, for example 127.0.0.1:11435, or auto";
-const OLLAMA_EXAMPLE: &str = "write it as HOST:PORT, for example 127.0.0.1:11434";
-
-/// What an address means; one that other machines can reach takes a token.
-fn addresses(text: &str, has_key: bool, example: &str) -> Result<Vec<SocketAddr>, Failure> {
-    let addresses: Vec<SocketAddr> = text
-        .to_socket_addrs()
-        .map_err(|error| {
-            Failure::usage(format!("{text:?} is no address to listen on: {error}")).hint(example)
-        })?
-        .collect();
-    if !has_key && addresses.iter().any(|address| !address.ip().is_loopback()) {
-        return Err(Failure::usage(format!(
-            "{text} can be reached from other machines, and no token is set"
-        ))
-        .hint("set SHIMMY_API_KEY, or listen on 127.0.0.1"));
-    }
-    Ok(addresses)
-}
-
-fn bind_auto() -> Result<TcpListener, Failure> {
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    for port in (FIRST_PORT..=LAST_PORT).chain([0]) {
-        match TcpListener::bind((loopback, port)) {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
-            Err(error) => {
-                return Err(Failure::new(format!(
-                    "cannot listen on {loopback}:{port}: {error}"
-                )));
-            }
-        }
-    }
-    Err(Failure::new(format!("no port of {loopback} is free")))
 }
 
 #[cfg(test)]
@@ -337,24 +227,6 @@ mod tests {
         assert_eq!(lora("dir/a.gguf=0.5"), is("dir/a.gguf", 0.5));
         assert_eq!(lora("a.gguf=much"), None);
         assert_eq!(lora("a.gguf=nan"), None);
-    }
-
-    #[test]
-    fn ollamas_address_is_read_as_its_own_programs_do() {
-        for (text, address) in [
-            (OLLAMA_ADDRESS, OLLAMA_ADDRESS),
-            ("localhost", "localhost:11434"),
-            ("0.0.0.0", "0.0.0.0:11434"),
-            (":8080", "127.0.0.1:8080"),
-            ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
-            ("https://example.com/base", "example.com:11434"),
-            ("::1", "[::1]:11434"),
-            ("[::1]", "[::1]:11434"),
-            ("[::1]:80", "[::1]:80"),
-            (" 127.0.0.1 ", "127.0.0.1:11434"),
-        ] {
-            assert_eq!(ollama_address(text), address, "{text}");
-        }
     }
 
     #[test]

@@ -14,10 +14,13 @@ pub(crate) struct Failure {
     error: anyhow::Error,
     hint: Option<String>,
     code: u8,
+    is_final: bool,
 }
 
 /// It did not work.
 pub(crate) const FAILED: u8 = 1;
+/// Somebody pressed Ctrl-C.
+const INTERRUPTED: u8 = 130;
 /// It was asked for in a way that makes no sense, or a probe found a model that does not work.
 pub(crate) const USAGE: u8 = 2;
 
@@ -28,6 +31,7 @@ impl Failure {
             error: anyhow::anyhow!("{message}"),
             hint: None,
             code: USAGE,
+            is_final: false,
         }
     }
 
@@ -37,7 +41,24 @@ impl Failure {
             error: anyhow::anyhow!("{message}"),
             hint: None,
             code: FAILED,
+            is_final: false,
         }
+    }
+
+    /// The user has ended it.
+    pub(crate) fn interrupted() -> Self {
+        Self::new("interrupted").with_code(INTERRUPTED).fatal()
+    }
+
+    /// The same failure, after which a conversation cannot go on.
+    pub(crate) fn fatal(mut self) -> Self {
+        self.is_final = true;
+        self
+    }
+
+    /// Whether a conversation cannot go on after it.
+    pub(crate) fn is_final(&self) -> bool {
+        self.is_final || self.is_broken_pipe()
     }
 
     /// Adds what to do next.
@@ -52,6 +73,12 @@ impl Failure {
         self
     }
 
+    /// The same failure with its hint in other words.
+    pub(crate) fn map_hint(mut self, reword: impl FnOnce(String) -> String) -> Self {
+        self.hint = self.hint.map(reword);
+        self
+    }
+
     /// Prints to standard error what is done without because of it.
     pub(crate) fn warn(self, without: &str) {
         eprintln!("warning: {without}: {:#}", self.error);
@@ -62,20 +89,34 @@ impl Failure {
 
     /// Prints it to standard error.
     pub(crate) fn report(self) -> ExitCode {
-        // A reader that went away, as in `shimmy list | head -1`, is no failure.
-        let broken_pipe = self.error.chain().any(|cause| {
+        if self.is_broken_pipe() {
+            return ExitCode::SUCCESS;
+        }
+        self.show();
+        ExitCode::from(self.code)
+    }
+
+    /// Prints it where it does not end the command.
+    pub(crate) fn show(&self) {
+        eprintln!("error: {:#}", self.error);
+        if let Some(hint) = &self.hint {
+            eprintln!("hint: {hint}");
+        }
+    }
+
+    /// A reader that went away, as in `shimmy list | head -1`, is no failure.
+    fn is_broken_pipe(&self) -> bool {
+        self.error.chain().any(|cause| {
             cause
                 .downcast_ref::<std::io::Error>()
                 .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-        });
-        if broken_pipe {
-            return ExitCode::SUCCESS;
-        }
-        eprintln!("error: {:#}", self.error);
-        if let Some(hint) = self.hint {
-            eprintln!("hint: {hint}");
-        }
-        ExitCode::from(self.code)
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
     }
 }
 
@@ -85,6 +126,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             error: error.into(),
             hint: None,
             code: FAILED,
+            is_final: false,
         }
     }
 }

@@ -64,8 +64,11 @@ impl LocalLoader {
             Adapted::Base => models.loras.iter().map(|lora| lora.path.clone()).collect(),
             Adapted::Any => Vec::new(),
         };
+        let catalog = Catalog::new(models.base.clone(), roots)
+            .with_loras(loras)
+            .with_names(models.names.clone());
         Self {
-            catalog: Arc::new(Catalog::new(models.base.clone(), roots).with_loras(loras)),
+            catalog: Arc::new(catalog),
             shelf: Arc::default(),
             residents: Arc::new(Residents::new(budget(&residence))),
             residence,

@@ -1,11 +1,12 @@
 //! The log: on standard error, quiet unless asked.
 
-use std::io::IsTerminal;
 use std::str::FromStr;
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::terminal;
 
 /// Starts logging. `RUST_LOG` (`level`, or `crate=level,…`) wins over `-v`.
 pub(crate) fn init(verbose: u8) {
@@ -23,12 +24,9 @@ pub(crate) fn init(verbose: u8) {
         Ok(filter) => (filter, None),
         Err(error) => (Targets::from_str(default).unwrap_or_default(), Some(error)),
     };
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
-        || !std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(!plain);
+        .with_ansi(terminal::STDERR.has_colours());
     tracing_subscriber::registry()
         .with(lines)
         .with(filter)

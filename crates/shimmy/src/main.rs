@@ -5,16 +5,21 @@ mod cli;
 mod commands;
 mod config;
 mod failure;
+mod gpus;
 mod loader;
 mod logging;
 mod memory;
 mod places;
 mod size;
+mod terminal;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::read();
+    let cli = match cli::Cli::read() {
+        Ok(cli) => cli,
+        Err(fault) => return fault.report(),
+    };
     logging::init(cli.verbose);
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,

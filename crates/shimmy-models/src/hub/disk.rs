@@ -7,7 +7,7 @@ use super::{HubSettings, PullError};
 /// Checks that the folder that downloads go to has room for `needed` bytes.
 pub(super) fn check(settings: &HubSettings, needed: u64) -> Result<(), PullError> {
     let folder = &settings.cache;
-    let Some(available) = available(folder) else {
+    let Some(available) = free_bytes(folder) else {
         // Not every system says; a write that fails does.
         return Ok(());
     };
@@ -22,15 +22,16 @@ pub(super) fn check(settings: &HubSettings, needed: u64) -> Result<(), PullError
     })
 }
 
-/// The bytes that may still be written where a folder is or will be.
+/// The bytes that may still be written where a folder is or will be; none if the system does not say.
 #[cfg(unix)]
-fn available(folder: &Path) -> Option<u64> {
+pub fn free_bytes(folder: &Path) -> Option<u64> {
     let existing = folder.ancestors().find(|path| path.is_dir())?;
     let facts = rustix::fs::statvfs(existing).ok()?;
     facts.f_bavail.checked_mul(facts.f_frsize)
 }
 
+/// As above, of a system that is not asked.
 #[cfg(not(unix))]
-fn available(_: &Path) -> Option<u64> {
+pub fn free_bytes(_: &Path) -> Option<u64> {
     None
 }

@@ -9,6 +9,10 @@ use super::PullError;
 use super::listing::HubFile;
 use crate::files::replace;
 
+/// How the names of files end of which not all has come. Hugging Face's own tools go on from a file
+/// `….incomplete`, which they believe to have no gaps, so it must not be called that.
+pub(super) const PARTIAL: &str = "shimmy-part";
+
 /// The folders of one repository in the cache.
 #[derive(Debug)]
 pub(super) struct Repository {
@@ -126,11 +130,11 @@ impl Revision {
     }
 }
 
-/// The name of what has come so far. Hugging Face's own tools go on from a file `….incomplete`,
-/// which they believe to have no gaps, so it must not be called that.
+/// The name of what has come so far.
 fn beside(target: &Path) -> PathBuf {
     let mut name = target.as_os_str().to_owned();
-    name.push(".shimmy-part");
+    name.push(".");
+    name.push(PARTIAL);
     name.into()
 }
 

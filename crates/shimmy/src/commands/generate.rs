@@ -1,44 +1,72 @@
 //! `shimmy generate`: one prompt, one answer.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use serde_json::json;
-use shimmy_engine::{Constraint, Event, Finish, GenerateRequest, Generation, Prompt};
+use shimmy_chat::{ChatPlan, Message};
+use shimmy_engine::{Constraint, Finish, Prompt};
 use shimmy_server::LoadedModel;
 
-use super::model::{load, start};
-use super::{print, print_json};
+use super::answer::{self, Answer, Piece, Wishes};
+use super::model::load;
+use super::print_json;
+use super::screen::Screen;
 use crate::cli::GenerateArgs;
 use crate::config;
 use crate::failure::Failure;
 
 pub(super) fn run(args: GenerateArgs) -> Result<(), Failure> {
     let text = read_prompt(args.prompt.as_deref())?;
-    let constraint = args.schema.as_deref().map(read_schema).transpose()?;
+    let shape = match (&args.schema, &args.grammar) {
+        (Some(path), _) => Some(read_schema(path)?),
+        (None, Some(path)) => Some(Constraint::Grammar(read("grammar", path)?)),
+        (None, None) => None,
+    };
     let name = args.name.as_deref().or(args.positional_name.as_deref());
     let model = load(name, args.models, &args.engine)?;
 
-    let prompt = if args.raw {
-        Prompt::marked(text)
-    } else {
-        model.lone_prompt(args.system.as_deref(), &text)?
-    };
-    let request = GenerateRequest {
-        prompt,
-        max_tokens: args.max_tokens,
+    let wishes = Wishes {
         sampling: config::sampling(&args.sampling, &model.default_sampling),
+        max_tokens: args.max_tokens,
         stop: args.stop,
-        constraint,
-        adapters: model.default_adapters.clone(),
-        ..GenerateRequest::default()
+        shape,
+        thinking: answer::thinking(args.thinking.think.as_deref()),
     };
-    let generation = start(&model, request)?;
-    if args.json {
-        print_whole(&model, generation)
-    } else {
-        print_stream(generation)
+    let system = args.system.as_deref();
+    let plan = match args.raw {
+        true => ChatPlan::of_prompt(Prompt::marked(text), wishes.shape.clone()),
+        false => lone_plan(&model, system, &text, &wishes)?,
+    };
+    let mut screen = Screen::new();
+    if let Some(warning) = answer::unheard(&model, &plan.unheard) {
+        screen.warn(&warning);
     }
+    let answer = Answer::start(&model, plan, wishes)?;
+    if args.json {
+        print_whole(&model, answer)
+    } else {
+        print_stream(answer, &mut screen)
+    }
+}
+
+/// The plan for a text that is no conversation: a base model goes on with it.
+pub(super) fn lone_plan(
+    model: &LoadedModel,
+    system: Option<&str>,
+    text: &str,
+    wishes: &Wishes,
+) -> Result<ChatPlan, Failure> {
+    if !model.template.is_chat_model() {
+        let prompt = model.lone_prompt(system, text)?;
+        return Ok(ChatPlan::of_prompt(prompt, wishes.shape.clone()));
+    }
+    let system = system.map(|system| Message::new("system", system));
+    let messages: Vec<Message> = system
+        .into_iter()
+        .chain([Message::new("user", text)])
+        .collect();
+    Ok(answer::plan(model, &messages, wishes)?)
 }
 
 fn read_prompt(argument: Option<&str>) -> Result<String, Failure> {
@@ -50,6 +78,11 @@ fn read_prompt(argument: Option<&str>) -> Result<String, Failure> {
             Failure::usage("there is no prompt").hint("give one with --prompt TEXT, or pipe it in")
         );
     }
+    read_input()
+}
+
+/// All of standard input.
+pub(super) fn read_input() -> Result<String, Failure> {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
@@ -57,43 +90,46 @@ fn read_prompt(argument: Option<&str>) -> Result<String, Failure> {
     Ok(text)
 }
 
+fn read(what: &str, path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!(
+            "cannot read the {what} {}: {error}",
+            path.display()
+        ))
+        .hint(format!("--{what} takes the name of a file"))
+    })
+}
+
 fn read_schema(path: &Path) -> Result<Constraint, Failure> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("cannot read the schema {shown}: {error}")))?;
-    let schema = serde_json::from_str(&text)
-        .map_err(|error| Failure::usage(format!("the schema {shown} is not JSON: {error}")))?;
+    let text = read("schema", path)?;
+    let schema = serde_json::from_str(&text).map_err(|error| {
+        Failure::usage(format!(
+            "the schema {} is not JSON: {error}",
+            path.display()
+        ))
+        .hint("it is a JSON Schema, such as {\"type\": \"object\"}")
+    })?;
     Ok(Constraint::JsonSchema(schema))
 }
 
-fn print_stream(mut generation: Generation) -> Result<(), Failure> {
-    let mut ends_with_newline = true;
+/// Shows an answer as it comes, thoughts apart from it.
+pub(super) fn print_stream(mut answer: Answer, screen: &mut Screen) -> Result<(), Failure> {
     loop {
-        match generation.next_blocking() {
-            Some(Event::Text { text, .. }) => {
-                ends_with_newline = text.ends_with('\n');
-                print(&text)?;
-            }
-            Some(Event::Finished(_)) => break,
-            Some(Event::Failed(error)) => return Err(error.into()),
-            None => break,
+        match answer.next_blocking()? {
+            Piece::Thought(text) => screen.thought(&text),
+            Piece::Text(text) => screen.text(&text)?,
+            Piece::End(_) => break screen.end(),
         }
     }
-    if !ends_with_newline && std::io::stdout().is_terminal() {
-        print("\n")?;
-    }
-    std::io::stdout().flush()?;
-    Ok(())
 }
 
-fn print_whole(model: &LoadedModel, mut generation: Generation) -> Result<(), Failure> {
-    let mut whole = String::new();
+fn print_whole(model: &LoadedModel, mut answer: Answer) -> Result<(), Failure> {
+    let (mut whole, mut thoughts) = (String::new(), String::new());
     let finish: Finish = loop {
-        match generation.next_blocking() {
-            Some(Event::Text { text, .. }) => whole.push_str(&text),
-            Some(Event::Finished(finish)) => break finish,
-            Some(Event::Failed(error)) => return Err(error.into()),
-            None => return Err(Failure::new("the engine ended without a last word")),
+        match answer.next_blocking()? {
+            Piece::Text(text) => whole.push_str(&text),
+            Piece::Thought(text) => thoughts.push_str(&text),
+            Piece::End(finish) => break finish,
         }
     };
     let timings = finish.timings;
@@ -101,6 +137,7 @@ fn print_whole(model: &LoadedModel, mut generation: Generation) -> Result<(), Fa
     print_json(&json!({
         "model": model.name,
         "text": whole,
+        "reasoning": (!thoughts.is_empty()).then_some(thoughts),
         "finish_reason": finish.reason.as_str(),
         "usage": {
             "prompt_tokens": finish.usage.prompt_tokens,

@@ -7,7 +7,7 @@ use shimmy_models::{
 };
 
 use crate::cli::ModelArgs;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Names};
 use crate::failure::Failure;
 use crate::loader::HINT;
 use crate::places;
@@ -16,14 +16,21 @@ use crate::places;
 pub(super) struct Library {
     pub(super) settings: RootSettings,
     pub(super) found: Discovery,
+    /// Names that the configuration file gives to models.
+    names: Names,
 }
 
 impl Library {
     /// Looks for them.
     pub(super) fn open(args: ModelArgs) -> Result<Self, Failure> {
-        let settings = places::settings(&ModelConfig::for_command(args)?);
+        let models = ModelConfig::for_command(args)?;
+        let settings = places::settings(&models);
         let found = discover(&Roots::from_settings(&settings));
-        Ok(Self { settings, found })
+        Ok(Self {
+            settings,
+            found,
+            names: models.names,
+        })
     }
 
     /// Looks again.
@@ -33,6 +40,11 @@ impl Library {
 
     /// The model that a name, or a part of one that fits no other, means.
     pub(super) fn find(&self, name: &str) -> Result<&ModelFile, Failure> {
+        let has_it = |model: &ModelFile| is_called(name, &model.name);
+        let name = match self.names.meaning(name) {
+            Some(meaning) if !self.found.models.iter().any(has_it) => meaning,
+            _ => name,
+        };
         let models = self.found.models.iter();
         let names = models.map(|model| (model.name.as_str(), model.aliases.as_slice()));
         match resolve_among(name, names) {

@@ -1,19 +1,30 @@
 //! One file per subcommand. Answers and JSON go to standard output, everything else to standard
 //! error.
 
+mod answer;
 mod bench;
+mod completions;
+mod config;
 mod cp;
 mod discover;
+mod doctor;
 mod generate;
 mod gpu_info;
+mod init;
 mod library;
 mod list;
+mod man;
 mod model;
 mod probe;
+mod ps;
 mod pull;
 mod rm;
+mod run;
+mod screen;
 mod serve;
+mod server;
 mod show;
+mod stop;
 
 use std::io::Write;
 
@@ -31,9 +42,17 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Cp(args) => cp::run(args),
         Command::Rm(args) => rm::run(args),
         Command::Probe(args) => probe::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Generate(args) => generate::run(*args),
         Command::Bench(args) => bench::run(args),
+        Command::Ps(args) => ps::run(&args),
+        Command::Stop(args) => stop::run(&args),
+        Command::Doctor(args) => doctor::run(args),
         Command::GpuInfo(args) => gpu_info::run(&args),
+        Command::Config(args) => config::run(args),
+        Command::Init(args) => init::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 

@@ -36,14 +36,29 @@ pub(super) fn load(
     models: ModelArgs,
     engine: &EngineArgs,
 ) -> Result<Running, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(load_unless(name, models, engine, std::future::pending()))
+}
+
+/// The same, given up when `interrupted` comes first.
+pub(super) async fn load_unless(
+    name: Option<&str>,
+    models: ModelArgs,
+    engine: &EngineArgs,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Running, Failure> {
     let models = ModelConfig::for_command(models)?;
     let options = config::open_options(engine, &models, 1024)?;
     let loader = LocalLoader::new(models, options, ResidenceConfig::default());
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    runtime
-        .block_on(loader.load(name, KeepAlive::Forever))
-        .map(Running)
-        .map_err(load_failure)
+    tokio::select! {
+        loaded = loader.load(name, KeepAlive::Forever) => {
+            loaded.map(Running).map_err(load_failure)
+        }
+        () = interrupted => {
+            loader.shutdown();
+            Err(Failure::interrupted())
+        }
+    }
 }
 
 /// Starts an answer.
@@ -51,7 +66,9 @@ pub(super) fn start(model: &LoadedModel, request: GenerateRequest) -> Result<Gen
     let asked = request.max_tokens;
     let generation = model.session.generate(request);
     generation.map_err(|error| match error {
-        SubmitError::Invalid(_) => Failure::from(error).with_code(USAGE),
+        SubmitError::Invalid(_) => Failure::from(error)
+            .with_code(USAGE)
+            .hint("`shimmy generate --help` lists what may be asked for"),
         SubmitError::PromptTooLong { got, .. } => {
             let trained = model.info.context_length.map(|tokens| tokens as usize);
             Failure::from(error).hint(context_hint(got, asked, trained))

@@ -1,6 +1,6 @@
 //! `shimmy pull`: gets a model, and shows how far it is.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::library::Library;
 use super::{bytes, print, print_json, table};
 use crate::cli::PullArgs;
 use crate::failure::Failure;
-use crate::places;
+use crate::{places, terminal};
 
 pub(super) fn run(args: PullArgs) -> Result<(), Failure> {
     let Some(text) = args.reference.clone().filter(|_| !args.catalogue) else {
@@ -131,9 +131,7 @@ enum Form {
 
 impl Screen {
     fn new(json: bool, plan: &Plan) -> Self {
-        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let form = match std::io::stderr().is_terminal() && !is_dumb && !is_plain {
+        let form = match terminal::STDERR.has_colours() {
             _ if json => Form::Objects,
             true => Form::Changing,
             false => Form::Lines,

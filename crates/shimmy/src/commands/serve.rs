@@ -22,7 +22,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let server = config::server(&args)?;
-    let listener = config::bind(&args, !server.api_keys.is_empty())?;
+    let listener = config::bind(&args.listen, !server.api_keys.is_empty())?;
     let address = listener.local_addr()?;
     let (ollama, not_served) = match config::bind_ollama(&args, !server.api_keys.is_empty()) {
         // The variable may be meant for other programs, Ollama's own among them.

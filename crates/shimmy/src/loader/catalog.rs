@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use shimmy_models::{AdapterFile, Discovery, ModelFile, NameError, Roots, discover, resolve_among};
+use shimmy_models::{
+    AdapterFile, Discovery, ModelFile, NameError, Roots, discover, is_called, resolve_among,
+};
 use shimmy_server::LoadError;
 
 use super::HINT;
 use super::pairing::AdapterEntry;
 use super::target::{Entry, Target};
 use crate::backend;
+use crate::config::Names;
 
 /// How long an unknown name is taken for unknown before the folders are searched for it again:
 /// nobody can keep the disk busy by asking for nonsense.
@@ -25,6 +28,8 @@ pub(super) struct Catalog {
     /// Adapters that the base model was given.
     loras: Vec<PathBuf>,
     roots: Roots,
+    /// Further names of models, as the user has configured them.
+    names: Names,
     /// What is known. The lock is held for look-ups only, never while the disk is read.
     state: RwLock<State>,
     /// Held while the base model's header is read, so that those who need it meanwhile wait for
@@ -67,6 +72,7 @@ impl Catalog {
             base,
             loras: Vec::new(),
             roots,
+            names: Names::default(),
             state: RwLock::default(),
             opening: Mutex::new(()),
             looking: Mutex::new(()),
@@ -77,6 +83,11 @@ impl Catalog {
     /// The same with adapters that the base model was given, wherever they are.
     pub(super) fn with_loras(self, loras: Vec<PathBuf>) -> Self {
         Self { loras, ..self }
+    }
+
+    /// The same with further names for models.
+    pub(super) fn with_names(self, names: Names) -> Self {
+        Self { names, ..self }
     }
 
     /// Whether the folders have been looked at. Does not block.
@@ -129,6 +140,7 @@ impl Catalog {
 
     /// The model that a name means, by what is known now. Does not block.
     pub(super) fn glance(&self, name: Option<&str>) -> Result<Target, LoadError> {
+        let name = self.meaning(name);
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let found = state.found.as_deref();
         let Some(name) = wanted(name) else {
@@ -154,6 +166,19 @@ impl Catalog {
         }
     }
 
+    /// What a name stands for that the user has configured, unless a model has it itself.
+    fn meaning<'a>(&'a self, name: Option<&'a str>) -> Option<&'a str> {
+        let asked = name?;
+        let Some(meaning) = self.names.meaning(asked) else {
+            return name;
+        };
+        let is_its_own = self
+            .models()
+            .iter()
+            .any(|entry| is_called(asked, &entry.file.name));
+        Some(if is_its_own { asked } else { meaning })
+    }
+
     /// The same, reading what is not known yet, and looking again for what is not found. Blocks on
     /// the disk.
     pub(super) fn find(&self, name: Option<&str>) -> Result<Target, LoadError> {
@@ -161,6 +186,7 @@ impl Catalog {
         if let Ok(target) = self.glance(name) {
             return Ok(target);
         }
+        let name = self.meaning(name);
         match (&self.base, wanted(name)) {
             (Some(path), None) => return self.read_base(path, asked).map(Target::File),
             (Some(path), Some(_)) if !self.has_looked() => {
