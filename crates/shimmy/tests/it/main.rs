@@ -7,6 +7,8 @@ mod adapters;
 mod bad_input;
 #[cfg(any(feature = "llama", feature = "native"))]
 mod commands;
+#[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
+mod doctor;
 #[cfg(feature = "native")]
 mod engines;
 #[cfg(any(feature = "llama", feature = "native"))]
@@ -25,11 +27,19 @@ mod ollama;
 mod places;
 #[cfg(any(feature = "llama", feature = "native"))]
 mod residence;
+#[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
+mod service;
+#[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
+mod settings;
 #[cfg(any(feature = "llama", feature = "native"))]
 mod shutdown;
+#[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
+mod snapshots;
 #[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
 mod stub;
 #[cfg(any(feature = "llama", feature = "native", feature = "stub"))]
 mod support;
+#[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
+mod terminal;
 #[cfg(any(feature = "llama", feature = "native"))]
 mod websocket;

@@ -35,7 +35,9 @@ pub(crate) fn shimmy(folder: &Path) -> Command {
         "HF_HUB_CACHE",
         "HF_HOME",
         "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
         "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
     ];
     for name in places
         .into_iter()

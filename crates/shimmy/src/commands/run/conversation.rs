@@ -159,11 +159,12 @@ impl Conversation {
         let finish = self.runtime.block_on(async {
             loop {
                 let piece = tokio::select! {
-                    piece = answer.next() => piece?,
+                    biased;
                     _ = interrupts.recv() => {
                         answer.stop();
                         continue;
                     }
+                    piece = answer.next() => piece?,
                 };
                 match piece {
                     Piece::Thought(text) => {
@@ -173,6 +174,8 @@ impl Conversation {
                     Piece::Text(text) => {
                         screen.text(&text)?;
                         said.push_str(&text);
+                        // However fast the answer comes, a signal is seen between two pieces.
+                        tokio::task::yield_now().await;
                     }
                     Piece::End(finish) => break Ok::<_, Failure>(finish),
                 }

@@ -1,0 +1,95 @@
+//! `shimmy doctor` on machines with something wrong.
+
+use std::fs;
+
+use serde_json::Value;
+use shimmy_testkit::tiny;
+
+use crate::support::{Outcome, Server, run, text};
+
+fn report(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).expect("JSON")
+}
+
+/// A check by its name: its status and what it says.
+fn check(report: &Value, name: &str) -> (String, String) {
+    let checks = report["checks"].as_array().expect("a list");
+    let check = checks.iter().find(|check| check["name"] == name);
+    let check = check.unwrap_or_else(|| panic!("no check {name} in {report}"));
+    let text = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    if check["status"] != "ok" {
+        assert!(!text("hint").is_empty(), "{name} does not say what to do");
+    }
+    (text("status"), text("detail"))
+}
+
+#[test]
+fn a_free_port_and_one_of_ours_and_another_programs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = other.local_addr().expect("an address").to_string();
+    let args = ["doctor", "--json", "--bind", &address];
+    let taken = run(here, &args);
+    assert_eq!(taken.code, Some(1), "{taken:?}");
+    assert!(
+        taken.stderr.contains("error: one check failed"),
+        "{}",
+        taken.stderr
+    );
+    let (status, detail) = check(&report(&taken), "port");
+    assert_eq!(status, "fail");
+    if cfg!(target_os = "linux") {
+        let own = format!("(process {})", std::process::id());
+        assert!(detail.contains(&own), "{detail}");
+    }
+    drop(other);
+    let free = run(here, &args);
+    assert_eq!(free.code, Some(0), "{free:?}");
+    assert_eq!(check(&report(&free), "port").0, "ok");
+    assert_eq!(report(&free)["ok"], true);
+
+    let server = Server::start(here, &[]);
+    let address = server.url("").replace("http://", "");
+    let ours = run(here, &["doctor", "--json", "--bind", &address]);
+    let (status, detail) = check(&report(&ours), "port");
+    assert_eq!(status, "ok");
+    assert!(detail.contains("serves on"), "{detail}");
+
+    let open = run(here, &["doctor", "--json", "--bind", "0.0.0.0:11435"]);
+    let (status, detail) = check(&report(&open), "port");
+    assert_eq!((open.code, status.as_str()), (Some(1), "fail"), "{detail}");
+}
+
+#[test]
+fn models_with_missing_parts_and_unfinished_downloads_are_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    let models = here.join("models");
+    fs::create_dir(&models).expect("a folder");
+    let shards = tiny::Model::new()
+        .write_shards(&models, "split", 3)
+        .expect("written");
+    fs::remove_file(&shards[1]).expect("removed");
+    let blobs = here.join(".cache/huggingface/hub/models--a--b/blobs");
+    fs::create_dir_all(&blobs).expect("a folder");
+    fs::write(blobs.join("abc.shimmy-part"), "begun").expect("written");
+    let outcome = run(here, &["doctor", "--json"]);
+    let report = report(&outcome);
+    let (status, detail) = check(&report, "models");
+    assert_eq!(status, "warn");
+    assert!(detail.contains("split has parts missing"), "{detail}");
+    let (status, detail) = check(&report, "downloads");
+    assert_eq!(status, "warn");
+    assert!(detail.contains("1 unfinished"), "{detail}");
+    assert_eq!(check(&report, "disk").0, "ok");
+
+    let missing = here.join("gone.gguf");
+    let outcome = run(here, &["doctor", "--model-path", text(&missing)]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(
+        outcome.stdout.contains("fail  base model"),
+        "{}",
+        outcome.stdout
+    );
+}
