@@ -10,15 +10,16 @@ mod residence;
 mod settings;
 mod toml;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shimmy_engine::{EngineConfig, SamplingParams};
 use shimmy_server::{CacheScope, ServerConfig};
 
-use crate::backend::{CacheOptions, OpenOptions};
+use crate::backend::{CacheOptions, DiskOptions, OpenOptions};
 use crate::cli::{Drafts, EngineArgs, ModelArgs, SamplingArgs, Scope, ServeArgs};
 use crate::failure::Failure;
+use crate::places::user_folder;
 
 pub(crate) use self::file::{ConfigFile, path as config_path};
 pub(crate) use self::listen::{
@@ -169,9 +170,7 @@ fn cache_folder(asked: Option<&Path>, name: &str) -> Option<PathBuf> {
     if let Some(folder) = asked {
         return (folder.as_os_str() != "none").then(|| folder.to_owned());
     }
-    let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let caches = set.filter(|path| path.is_absolute());
-    let caches = caches.or_else(|| Some(std::env::home_dir()?.join(".cache")))?;
+    let caches = user_folder("XDG_CACHE_HOME", ".cache")?;
     Some(caches.join("shimmy").join(name))
 }
 

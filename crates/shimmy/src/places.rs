@@ -30,6 +30,15 @@ pub(crate) fn settings(models: &ModelConfig) -> RootSettings {
     }
 }
 
+/// A folder of the user's, as the XDG base directories say: where the variable says, unless that is
+/// relative, or there below the home folder; none for a user without a home.
+pub(crate) fn user_folder(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let set = std::env::var_os(variable).map(PathBuf::from);
+    let home = || std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    set.filter(|path| path.is_absolute())
+        .or_else(|| Some(home()?.join(below_home)))
+}
+
 /// The hub that models come from, and where they go. The token comes by the environment, or from
 /// the file that Hugging Face's own tools keep it in.
 pub(crate) fn hub(settings: &RootSettings, endpoint: &str) -> Result<HubSettings, Failure> {

@@ -107,7 +107,15 @@ pub(super) fn load_failure(error: LoadError) -> Failure {
         }
         LoadError::NoDefault { names } => Some(format!("name one of {}", names.join(", "))),
         LoadError::NoModel { hint } => Some(hint.clone()),
-        LoadError::Failed { reason, .. } => remedy(reason).map(str::to_owned),
+        LoadError::Failed { name, reason } => Some(remedy(reason).map_or_else(
+            || {
+                format!(
+                    "`shimmy show {name}` says what is known of it, `shimmy doctor` what this \
+                     machine and this build lack"
+                )
+            },
+            str::to_owned,
+        )),
         LoadError::TooBig { hint, .. } => Some(hint.clone()),
         LoadError::Busy { .. } => None,
     };

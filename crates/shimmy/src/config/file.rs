@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{Names, toml};
 use crate::cli::ServeArgs;
 use crate::failure::Failure;
+use crate::places::user_folder;
 
 /// The longest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -92,12 +93,9 @@ impl ConfigFile {
     }
 }
 
-/// Where the file is; none for a user without a home. As the XDG base directories say.
+/// Where the file is; none for a user without a home.
 pub(crate) fn path() -> Option<PathBuf> {
-    let set = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-    let folder = set.filter(|path| path.is_absolute());
-    let home = || std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
-    let folder = folder.or_else(|| Some(home()?.join(".config")))?;
+    let folder = user_folder("XDG_CONFIG_HOME", ".config")?;
     Some(folder.join("shimmy").join("config.toml"))
 }
 

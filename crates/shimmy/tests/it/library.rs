@@ -8,7 +8,7 @@ use shimmy_testkit::hub::{COMMIT, FakeHub};
 use shimmy_testkit::sha256::sha256;
 use shimmy_testkit::tiny;
 
-use crate::support::{Outcome, run, shimmy};
+use crate::support::{Outcome, run, run_command, shimmy};
 
 fn hub() -> (FakeHub, Vec<u8>) {
     let hub = FakeHub::start().expect("a hub");
@@ -24,15 +24,7 @@ fn command(folder: &Path, hub: &FakeHub, args: &[&str]) -> Command {
 }
 
 fn run_with(folder: &Path, hub: &FakeHub, args: &[&str]) -> Outcome {
-    let output = command(folder, hub, args)
-        .output()
-        .expect("the binary runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Outcome {
-        code: output.status.code(),
-        stdout: text(&output.stdout),
-        stderr: text(&output.stderr),
-    }
+    run_command(command(folder, hub, args))
 }
 
 #[test]

@@ -2,24 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Outcome, Server, run, shimmy};
+use crate::support::{Outcome, Server, run, run_command, shimmy};
 
 /// A command about this server, with variables.
 fn ask(server: &Server, args: &[&str], variables: &[(&str, &str)]) -> Outcome {
     let folder = tempfile::tempdir().expect("a folder");
     let address = server.url("").replace("http://", "");
-    let output = shimmy(folder.path())
+    let mut command = shimmy(folder.path());
+    command
         .args(args)
         .env("SHIMMY_BIND_ADDRESS", address)
-        .envs(variables.iter().copied())
-        .output()
-        .expect("the binary runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Outcome {
-        code: output.status.code(),
-        stdout: text(&output.stdout),
-        stderr: text(&output.stderr),
-    }
+        .envs(variables.iter().copied());
+    run_command(command)
 }
 
 #[test]

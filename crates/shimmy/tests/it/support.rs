@@ -7,7 +7,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
@@ -83,11 +83,20 @@ pub(crate) fn run_with_input(folder: &Path, args: &[&str], input: &str) -> Outco
     // A command that does not read its input may have ended already.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
-    let output = child.wait_with_output().expect("the binary ends");
+    outcome(&child.wait_with_output().expect("the binary ends"))
+}
+
+/// Runs a whole command line to its end.
+pub(crate) fn run_command(mut command: Command) -> Outcome {
+    outcome(&command.output().expect("the binary runs"))
+}
+
+fn outcome(output: &Output) -> Outcome {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Outcome {
         code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
     }
 }
 

@@ -187,3 +187,44 @@ fn a_pipe_gets_one_answer_and_nothing_else() {
     assert_eq!(nothing.code, Some(2));
     assert!(nothing.stderr.contains("hint: "), "{}", nothing.stderr);
 }
+
+/// All that a command writes to a terminal of this kind.
+fn shown(args: &[&str], variables: &[(&str, &str)]) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = shimmy(folder.path());
+    command.env_remove("NO_COLOR").args(args);
+    command.envs(variables.iter().copied());
+    let mut session = spawn_command(command, Some(MILLISECONDS)).expect("a terminal");
+    session.exp_eof().expect("the end")
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let args = ["doctor", "--bind", "127.0.0.1:0"];
+    for args in [&args[..], &["serve", "--ctx", "many"]] {
+        let colourful = shown(args, &[("TERM", "xterm")]);
+        assert!(colourful.contains("\x1b["), "{args:?}: {colourful:?}");
+        for plain in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            let text = shown(args, &[("TERM", "xterm"), plain]);
+            assert!(!text.contains('\x1b'), "{args:?} {plain:?}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_dumb_terminal_is_talked_with_plainly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = shimmy(folder.path());
+    command
+        .env_remove("NO_COLOR")
+        .env("TERM", "dumb")
+        .arg("run");
+    let mut session = spawn_command(command, Some(MILLISECONDS)).expect("a terminal");
+    let before = session.exp_string(">>> ").expect("a prompt");
+    session.send_line("hello").expect("typed");
+    let between = session.exp_string(">>> ").expect("a prompt");
+    assert_eq!(between, "hello\r\n");
+    session.send_line("/bye").expect("typed");
+    let after = session.exp_eof().expect("the end");
+    assert!(!(before + &between + &after).contains('\x1b'));
+}

@@ -7,6 +7,7 @@ use rustyline::{ColorMode, Config, DefaultEditor};
 
 use crate::commands::screen::note;
 use crate::failure::Failure;
+use crate::places::user_folder;
 use crate::terminal::STDOUT;
 
 /// What a text of several lines begins and ends with.
@@ -143,12 +144,8 @@ fn without_fences(text: &str) -> String {
     )
 }
 
-/// In the user's state folder, as the XDG base directories say.
 fn history_file() -> Option<PathBuf> {
-    let set = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let folder = set.filter(|path| path.is_absolute());
-    let home = || std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
-    let folder = folder.or_else(|| Some(home()?.join(".local/state")))?;
+    let folder = user_folder("XDG_STATE_HOME", ".local/state")?;
     Some(folder.join("shimmy").join("history"))
 }
 
