@@ -6,21 +6,15 @@ use std::process::Command;
 use serde_json::json;
 use shimmy_testkit::tiny;
 
-use crate::support::{Server, run, shimmy, text, tiny_folder};
+use crate::support::{Server, run, run_command, shimmy, text, tiny_folder};
 
 /// A command with variables, run to its end: its exit code, output and errors.
 fn run_with(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
-    let output = shimmy(folder)
-        .args(args)
-        .envs(variables.iter().copied())
-        .output()
-        .expect("the binary runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code().expect("an exit code"),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
+    let mut command = shimmy(folder);
+    command.args(args).envs(variables.iter().copied());
+    let outcome = run_command(command);
+    let code = outcome.code.expect("an exit code");
+    (code, outcome.stdout, outcome.stderr)
 }
 
 fn serve(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Command {
