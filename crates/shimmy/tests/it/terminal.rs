@@ -97,6 +97,15 @@ fn settings_and_conversations_are_changed_shown_and_kept() {
     say(&mut session, "/set ctx 2048");
     let shown = say(&mut session, "/set");
     assert!(shown.contains("2048"), "{shown}");
+    say(&mut session, "/set ctx 40");
+    let long = say(
+        &mut session,
+        "more than forty tokens, for each of these letters is one",
+    );
+    assert!(long.contains("error: the prompt has"), "{long}");
+    assert!(long.contains("hint: /set ctx 512"), "{long}");
+    let back = say(&mut session, "/set ctx");
+    assert!(!back.contains("error"), "{back}");
     say(&mut session, "remember me");
     say(&mut session, "/save talk");
     say(&mut session, "/clear");

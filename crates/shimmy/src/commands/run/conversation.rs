@@ -17,6 +17,7 @@ use crate::commands::screen::{Screen, note};
 use crate::config::ModelConfig;
 use crate::failure::Failure;
 use crate::places;
+use crate::terminal::STDERR;
 
 pub(super) struct Conversation {
     runtime: Runtime,
@@ -136,7 +137,15 @@ impl Conversation {
             &self.engine,
             interrupted,
         );
-        self.model = Some(self.runtime.block_on(load)?);
+        let changes = STDERR.has_colours();
+        if changes {
+            note("loading …");
+        }
+        let loaded = self.runtime.block_on(load);
+        if changes {
+            note("\r\x1b[K");
+        }
+        self.model = Some(loaded?);
         Ok(())
     }
 
