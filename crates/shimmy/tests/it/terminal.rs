@@ -1,6 +1,9 @@
 //! `shimmy run` in a real terminal, and without one.
 
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rexpect::session::{PtySession, spawn_command};
 use serde_json::Value;
@@ -42,7 +45,8 @@ fn a_question_is_answered_and_bye_leaves() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut session = talk(folder.path(), &["stub"]);
     let answer = say(&mut session, "hello there");
-    assert!(answer.contains("hello there"), "{answer:?}");
+    // On lines of its own, or the next prompt would be drawn over it.
+    assert!(answer.contains("hello there\r\n"), "{answer:?}");
     leave(session, "/bye");
 }
 
@@ -236,4 +240,27 @@ fn a_dumb_terminal_is_talked_with_plainly() {
     session.send_line("/bye").expect("typed");
     let after = session.exp_eof().expect("the end");
     assert!(!(before + &between + &after).contains('\x1b'));
+}
+
+#[test]
+fn a_command_that_is_interrupted_ends_by_the_signal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = shimmy(folder.path());
+    command.args(["generate", "--ctx", "40000"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin
+        .write_all("lorem ipsum ".repeat(1000).as_bytes())
+        .expect("written");
+    drop(stdin);
+    // It is in the middle of its answer.
+    let mut stdout = child.stdout.take().expect("piped");
+    stdout.read_exact(&mut [0]).expect("a beginning");
+    let sent = Command::new("kill")
+        .args(["-s", "INT", &child.id().to_string()])
+        .status();
+    assert!(sent.expect("kill").success());
+    // What shells call 130, and what ends a script's loop.
+    assert_eq!(child.wait().expect("an end").signal(), Some(2));
 }
