@@ -4,21 +4,21 @@ use std::io::{IsTerminal, stderr, stdout};
 
 /// A stream that people may look at.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Screen {
+pub(crate) struct Stream {
     is_terminal: fn() -> bool,
 }
 
 /// Where answers go.
-pub(crate) const STDOUT: Screen = Screen {
+pub(crate) const STDOUT: Stream = Stream {
     is_terminal: || stdout().is_terminal(),
 };
 
 /// Where everything else goes.
-pub(crate) const STDERR: Screen = Screen {
+pub(crate) const STDERR: Stream = Stream {
     is_terminal: || stderr().is_terminal(),
 };
 
-impl Screen {
+impl Stream {
     /// Whether somebody looks at it.
     pub(crate) fn is_terminal(self) -> bool {
         (self.is_terminal)()

@@ -42,7 +42,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
 
 /// One answer, as `generate` gives it.
 fn answer_once(args: RunArgs, question: &str) -> Result<(), Failure> {
-    let settings = settings::Settings::new(&args)?;
+    let settings = settings::Settings::new(&args);
     let model = load(args.name.as_deref(), args.models, &args.engine)?;
     let wishes = settings.wishes(&model)?;
     let plan = lone_plan(&model, settings.system.as_deref(), question, &wishes)?;

@@ -39,7 +39,7 @@ pub(super) struct Conversation {
 impl Conversation {
     /// Loads the model.
     pub(super) fn open(args: RunArgs) -> Result<Self, Failure> {
-        let settings = Settings::new(&args)?;
+        let settings = Settings::new(&args);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

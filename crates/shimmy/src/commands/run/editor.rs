@@ -129,19 +129,28 @@ enum Line {
 
 /// Whether a text of several lines has begun and not ended.
 fn is_open(text: &str) -> bool {
-    let Some(rest) = text.trim_start().strip_prefix(FENCE) else {
-        return false;
-    };
-    !rest.trim_end().ends_with(FENCE)
+    fenced(text).is_some_and(|(_, rest)| !rest.trim_end().ends_with(FENCE))
 }
 
 fn without_fences(text: &str) -> String {
-    let inner = text.trim().strip_prefix(FENCE);
-    let inner = inner.and_then(|rest| rest.strip_suffix(FENCE));
-    inner.map_or_else(
-        || text.to_owned(),
-        |inner| inner.trim_matches('\n').to_owned(),
-    )
+    let parts = fenced(text);
+    let parts =
+        parts.and_then(|(before, rest)| Some((before, rest.trim_end().strip_suffix(FENCE)?)));
+    match parts {
+        Some((before, inner)) => format!("{before}{}", inner.trim_matches('\n')),
+        None => text.to_owned(),
+    }
+}
+
+/// What stands before a fence, and what after it: a text begins with one, or the value that a
+/// directive sets does.
+fn fenced(text: &str) -> Option<(&str, &str)> {
+    let (before, rest) = text.split_once(FENCE)?;
+    let is_directive = before.starts_with("/set ");
+    match before.trim().is_empty() {
+        true => Some(("", rest)),
+        false => is_directive.then_some((before, rest)),
+    }
 }
 
 fn history_file() -> Option<PathBuf> {
@@ -162,11 +171,15 @@ mod tests {
             ("\"\"\"one\"\"\"", false),
             ("\"\"\"one\ntwo \"\"\" ", false),
             ("say \"\"\"", false),
+            ("/set system \"\"\"one", true),
+            ("/set system \"\"\"one\ntwo\"\"\"", false),
         ] {
             assert_eq!(is_open(text), is_it, "{text}");
         }
         assert_eq!(without_fences("\"\"\"\none\n  two\n\"\"\""), "one\n  two");
         assert_eq!(without_fences("\"\"\"one\"\"\""), "one");
         assert_eq!(without_fences(" plain"), " plain");
+        let set = "/set system \"\"\"\none\ntwo\n\"\"\"";
+        assert_eq!(without_fences(set), "/set system one\ntwo");
     }
 }

@@ -29,8 +29,8 @@ pub(super) struct Settings {
 
 impl Settings {
     /// As the command line has them.
-    pub(super) fn new(args: &RunArgs) -> Result<Self, Failure> {
-        let settings = Self {
+    pub(super) fn new(args: &RunArgs) -> Self {
+        Self {
             system: args.system.clone(),
             sampling: args.sampling.clone(),
             max_tokens: args.max_tokens,
@@ -38,8 +38,7 @@ impl Settings {
             think: args.thinking.think.clone(),
             thoughts: true,
             verbose: false,
-        };
-        Ok(settings)
+        }
     }
 
     /// What they mean for an answer of this model.
