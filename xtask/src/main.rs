@@ -32,6 +32,8 @@ struct Cli {
 enum Command {
     /// Run what CI runs, and say at the end what passed, failed and was skipped.
     Ci(ci::Args),
+    /// Run what a release has to pass, gate by gate (scripts/dry-run-release.sh runs this).
+    Gates(ci::GateArgs),
     /// Check that documents and sources keep the project's own rules.
     Tidy,
     /// Measure the release binary beside a llama-server, in turn, as ratios.
@@ -41,6 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = Workspace::locate().and_then(|workspace| match Cli::parse().command {
         Command::Ci(args) => ci::run(&workspace, &args),
+        Command::Gates(args) => ci::run_gates(&workspace, &args),
         Command::Tidy => tidy::run(&workspace),
         Command::Bench(args) => bench::run(&workspace, &args),
     });

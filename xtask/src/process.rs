@@ -27,11 +27,25 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// Variables that are set to what they are anyhow, or that keep this machine's settings away from a
+/// command.
+const UNTOLD: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "USERPROFILE",
+    "SYSTEMROOT",
+    "TEMP",
+    "TMPDIR",
+    "OLLAMA_MODELS",
+    "NO_COLOR",
+];
+
 /// The command as a person would type it.
 pub(crate) fn display(command: &Command) -> String {
     let mut text = String::new();
     for (name, value) in command.get_envs() {
-        if let Some(value) = value {
+        let is_told = !UNTOLD.iter().any(|untold| name == *untold);
+        if let Some(value) = value.filter(|_| is_told) {
             let _ = write!(
                 text,
                 "{}={} ",

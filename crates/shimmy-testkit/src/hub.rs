@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use crate::sha256::sha256;
@@ -28,6 +28,8 @@ pub struct Behaviour {
     pub budget: Option<usize>,
     /// Holds connections open when the budget is spent, instead of ending them.
     pub stalls: bool,
+    /// Bytes per second of the line that all connections share.
+    pub line: Option<u32>,
     /// Answers the next requests for files with these statuses, first come, first served.
     pub failures: Vec<u16>,
     /// Says how many seconds to wait, with those.
@@ -60,7 +62,7 @@ pub struct Request {
 struct File {
     repository: String,
     name: String,
-    content: Vec<u8>,
+    content: Arc<[u8]>,
     sha256: String,
 }
 
@@ -70,6 +72,8 @@ struct State {
     behaviour: Behaviour,
     requests: Vec<Request>,
     sent: usize,
+    /// When the line has sent what it was given.
+    is_free: Option<Instant>,
 }
 
 /// A running hub; its threads end with the process.
@@ -126,7 +130,7 @@ impl FakeHub {
             repository: repository.to_owned(),
             name: name.to_owned(),
             sha256: sha256(&content),
-            content,
+            content: content.into(),
         };
         self.shared.lock().files.push(file);
         self
@@ -261,14 +265,14 @@ fn answer(
     send_file(shared, behaviour, request, stream, content)
 }
 
-fn find(shared: &Shared, path: &str) -> Option<Vec<u8>> {
+fn find(shared: &Shared, path: &str) -> Option<Arc<[u8]>> {
     let state = shared.lock();
     let of = |file: &File| format!("/{}/resolve/{COMMIT}/{}", file.repository, file.name);
     let file = state
         .files
         .iter()
         .find(|file| of(file) == path || format!("/{}", file.name) == path);
-    file.map(|file| file.content.clone())
+    file.map(|file| Arc::clone(&file.content))
 }
 
 fn listing(shared: &Shared, behaviour: &Behaviour, repository: &str) -> Option<String> {
@@ -305,11 +309,11 @@ fn send_file(
     behaviour: &Behaviour,
     request: &Request,
     mut stream: &TcpStream,
-    mut content: Vec<u8>,
+    mut content: Arc<[u8]>,
 ) -> Option<()> {
     let total = behaviour.claimed_size.unwrap_or(content.len() as u64);
-    if let Some(byte) = content.first_mut().filter(|_| behaviour.corrupts) {
-        *byte ^= 1;
+    if behaviour.corrupts {
+        Arc::make_mut(&mut content)[0] ^= 1;
     }
     let range = request
         .range
@@ -369,7 +373,28 @@ impl Shared {
         }
         state.sent += left;
         self.changed.notify_all();
+        self.wait_for_the_line(state, left);
         left
+    }
+
+    /// Waits as long as a line of the given speed takes for so many bytes, and all before them.
+    fn wait_for_the_line(&self, mut state: MutexGuard<'_, State>, bytes: usize) {
+        let Some(speed) = state.behaviour.line else {
+            return;
+        };
+        let now = Instant::now();
+        let takes = Duration::from_secs_f64(bytes as f64 / f64::from(speed));
+        let is_free = state.is_free.map_or(now, |at| at.max(now)) + takes;
+        state.is_free = Some(is_free);
+        drop(state);
+        // Shorter waits are as long as the system likes.
+        let wait = is_free - now;
+        if wait > Duration::from_millis(2) {
+            let (never, condition) = (Mutex::new(()), Condvar::new());
+            let guard = never.lock().unwrap_or_else(PoisonError::into_inner);
+            let waited = condition.wait_timeout_while(guard, wait, |()| true);
+            drop(waited);
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::python::Packages;
 use super::release::output;
 use super::{Outcome, pass_through};
 use crate::process;
@@ -24,41 +25,32 @@ pub(super) fn model(workspace: &Workspace) -> Result<Outcome> {
         Err(reason) => return Ok(Outcome::Skipped(reason)),
     };
     let mut command = workspace.command(&binary);
-    command.env("SHIMMY_BASE_GGUF", &model).args([
-        "generate",
-        "--prompt",
-        PROMPT,
-        "--temperature",
-        "0",
-        "--max-tokens",
-        "32",
-    ]);
-    let answer = output(&mut command)?;
+    command.env("SHIMMY_BASE_GGUF", &model);
+    Ok(Outcome::Passed(format!("{:?}", knows_paris(&mut command)?)))
+}
+
+/// Adds what asks the demo model for France's capital, and checks that the answer is Paris.
+pub(super) fn knows_paris(command: &mut Command) -> Result<String> {
+    command.args(["generate", "--prompt", PROMPT]);
+    command.args(["--temperature", "0", "--max-tokens", "32"]);
+    let answer = output(command)?;
     let answer = answer.trim();
     println!("{answer}");
     ensure!(
         answer.contains("Paris"),
         "the model did not answer with Paris: {answer:?}"
     );
-    Ok(Outcome::Passed(format!("{answer:?}")))
-}
-
-/// Python packages that are installed together, with the folder they are kept in.
-struct Packages {
-    /// In `tests/clients`.
-    requirements: &'static str,
-    /// In the target folder.
-    folder: &'static str,
+    Ok(answer.to_owned())
 }
 
 /// The vendors' own clients.
-const OFFICIAL: Packages = Packages {
-    requirements: "requirements.txt",
+pub(super) const OFFICIAL: Packages = Packages {
+    requirements: "tests/clients/requirements.txt",
     folder: "clients",
 };
 /// What is built upon them; an environment of its own, since it wants an older OpenAI client.
 const FRAMEWORKS: Packages = Packages {
-    requirements: "requirements-frameworks.txt",
+    requirements: "tests/clients/requirements-frameworks.txt",
     folder: "clients-frameworks",
 };
 
@@ -118,18 +110,13 @@ fn run_tests(
     node_packages: Option<&Path>,
 ) -> Result<Outcome> {
     let binary = built(workspace)?;
-    let python = if cfg!(windows) { "python" } else { "python3" };
-    if !process::works(python, &["-c", "import venv, ensurepip"]) {
-        let reason = "no Python with venv here (Debian and Ubuntu: apt-get install python3-venv)";
-        return Ok(Outcome::Skipped(reason.to_owned()));
-    }
     let model = match locate_model(workspace)? {
         Ok(model) => model,
         Err(reason) => return Ok(Outcome::Skipped(reason)),
     };
-    let python = match environment(workspace, python, packages)? {
+    let python = match packages.python(workspace)? {
         Ok(python) => python,
-        Err(failed) => return Ok(failed),
+        Err(other) => return Ok(other),
     };
     let mut tests = workspace.command(python);
     tests.args(["-m", "pytest", "-p", "no:cacheprovider"]);
@@ -143,38 +130,6 @@ fn run_tests(
             .env("SHIMMY_BIN", binary)
             .env("SHIMMY_TEST_MODEL", model),
     )
-}
-
-/// The Python of a virtual environment that holds the pinned packages.
-fn environment(
-    workspace: &Workspace,
-    python: &str,
-    packages: &Packages,
-) -> Result<Result<PathBuf, Outcome>> {
-    let folder = workspace.target.join(packages.folder);
-    let scripts = folder.join(if cfg!(windows) { "Scripts" } else { "bin" });
-    let own = scripts.join(format!("python{}", env::consts::EXE_SUFFIX));
-    if !process::works(&own, &["-m", "pip", "--version"]) {
-        let mut create = workspace.command(python);
-        match pass_through(create.args(["-m", "venv", "--clear"]).arg(&folder))? {
-            Outcome::Passed(_) => {}
-            other => return Ok(Err(other)),
-        }
-    }
-    let mut install = workspace.command(&own);
-    install.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--requirement",
-    ]);
-    install.arg(format!("tests/clients/{}", packages.requirements));
-    Ok(match pass_through(&mut install)? {
-        Outcome::Passed(_) => Ok(own),
-        other => Err(other),
-    })
 }
 
 /// The folder with the pinned JavaScript packages, or why there is none.
@@ -204,7 +159,7 @@ fn node_packages(workspace: &Workspace) -> Result<Result<PathBuf, Outcome>> {
     })
 }
 
-fn built(workspace: &Workspace) -> Result<PathBuf> {
+pub(super) fn built(workspace: &Workspace) -> Result<PathBuf> {
     let binary = workspace.release_binary();
     let shown = binary.display();
     ensure!(
@@ -215,7 +170,7 @@ fn built(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 /// The model's file, or why there is none.
-fn locate_model(workspace: &Workspace) -> Result<Result<PathBuf, String>> {
+pub(super) fn locate_model(workspace: &Workspace) -> Result<Result<PathBuf, String>> {
     if let Some(path) = env::var_os("SHIMMY_TEST_MODEL").filter(|path| !path.is_empty()) {
         let path = workspace.root.join(path);
         ensure!(

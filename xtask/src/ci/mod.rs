@@ -1,11 +1,22 @@
 //! `cargo xtask ci`: every check of the project in one run, with a summary that hides nothing.
 //!
-//! This file runs steps and reports; `steps` says which there are.
+//! This file runs steps and reports; `steps` says which there are, and `gates` which of them a release
+//! has to pass.
 
 mod advisories;
+mod build;
 mod client;
+mod deploy;
+mod examples;
+mod figures;
+mod gates;
+mod limits;
+mod lock;
+mod package;
+mod python;
 mod release;
 mod steps;
+mod stranger;
 
 use std::io::Write as _;
 use std::process::Command;
@@ -16,7 +27,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::process;
 use crate::workspace::Workspace;
 
-#[derive(Debug, clap::Args)]
+pub(crate) use gates::{Args as GateArgs, run as run_gates};
+
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Leave out the steps that need a real model or a client from a package registry.
     #[arg(long)]
@@ -37,6 +50,8 @@ struct Step {
     needs: Option<&'static str>,
     /// Whether `--skip-clients` leaves it out.
     is_client: bool,
+    /// Whether it takes minutes and runs only where it is named: for a release, or by `--only`.
+    is_long: bool,
     run: fn(&Workspace) -> Result<Outcome>,
 }
 
@@ -75,21 +90,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     }
     let mut reports: Vec<Report> = Vec::new();
     for step in steps::ALL {
-        if !args.only.is_empty() && !args.only.iter().any(|name| name == step.name) {
+        let is_named = args.only.iter().any(|name| name == step.name);
+        if !is_named && (!args.only.is_empty() || step.is_long) {
             continue;
         }
-        let start = Instant::now();
-        let outcome = match reason_to_skip(step, args, &reports) {
-            Some(reason) => Outcome::Skipped(reason),
-            None => run_step(workspace, step),
-        };
-        reports.push(Report {
-            name: step.name,
-            outcome,
-            took: start.elapsed(),
-        });
+        reports.push(run_step(workspace, step, args, &reports));
     }
-    print!("{}", summary(&reports));
+    print!("{}", summary("step", &reports));
     Ok(!reports
         .iter()
         .any(|report| matches!(report.outcome, Outcome::Failed(_))))
@@ -109,16 +116,27 @@ fn reason_to_skip(step: &Step, args: &Args, reports: &[Report]) -> Option<String
     }
 }
 
-fn run_step(workspace: &Workspace, step: &Step) -> Outcome {
-    println!("\n==> {}: {}", step.name, step.about);
-    let outcome =
-        (step.run)(workspace).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+/// Runs a step, unless an earlier report or the arguments say not to.
+fn run_step(workspace: &Workspace, step: &Step, args: &Args, earlier: &[Report]) -> Report {
+    let start = Instant::now();
+    let outcome = match reason_to_skip(step, args, earlier) {
+        Some(reason) => Outcome::Skipped(reason),
+        None => {
+            println!("\n==> {}: {}", step.name, step.about);
+            let outcome = (step.run)(workspace);
+            outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")))
+        }
+    };
     match &outcome {
         Outcome::Passed(_) => {}
         Outcome::Failed(reason) => println!("failed: {reason}"),
         Outcome::Skipped(reason) => println!("skipped: {reason}"),
     }
-    outcome
+    Report {
+        name: step.name,
+        outcome,
+        took: start.elapsed(),
+    }
 }
 
 /// Runs a command with its output passed through; its exit status is the outcome.
@@ -136,8 +154,8 @@ fn pass_through(command: &mut Command) -> Result<Outcome> {
 }
 
 /// The closing table and the counts, the counts alone on the last line.
-fn summary(reports: &[Report]) -> String {
-    let mut text = format!("\n{:<16} {:<8} {:>8}  note\n", "step", "result", "time");
+fn summary(title: &str, reports: &[Report]) -> String {
+    let mut text = format!("\n{title:<16} {:<8} {:>8}  note\n", "result", "time");
     let mut counts = [0_usize; 3];
     for report in reports {
         let (index, word, note) = match &report.outcome {
@@ -177,6 +195,7 @@ mod tests {
             about: "",
             needs,
             is_client,
+            is_long: false,
             run: |_| Ok(Outcome::Passed(String::new())),
         }
     }
@@ -197,7 +216,7 @@ mod tests {
             ),
             report("advisories", Outcome::Skipped("no database".into())),
         ];
-        let text = summary(&reports);
+        let text = summary("step", &reports);
         assert_eq!(
             text,
             "\nstep             result       time  note\n\

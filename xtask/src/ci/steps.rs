@@ -5,12 +5,20 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Outcome, Step, advisories, client, pass_through, release};
+use super::{
+    Outcome, Step, advisories, build, client as clients, deploy, examples, figures, lock, package,
+    pass_through, release,
+};
 use crate::process;
 use crate::tidy;
 use crate::workspace::Workspace;
 
 pub(super) const ALL: &[Step] = &[
+    step(
+        "lock",
+        "the lock file fits the manifests and is committed",
+        lock::run,
+    ),
     step("fmt", "formatting", fmt),
     step(
         "tidy",
@@ -27,6 +35,14 @@ pub(super) const ALL: &[Step] = &[
         "known vulnerabilities of the dependencies",
         advisories::run,
     ),
+    Step {
+        is_client: true,
+        ..step(
+            "deploy",
+            "files of containers, services and CI, by their own linters",
+            deploy::run,
+        )
+    },
     step("clippy", "lints, the whole workspace", clippy),
     step(
         "clippy-bare",
@@ -74,69 +90,93 @@ pub(super) const ALL: &[Step] = &[
         release::run,
     ),
     Step {
-        needs: Some("release"),
-        is_client: true,
+        is_long: true,
         ..step(
-            "model",
-            "a real model answers on the command line",
-            client::model,
+            "features",
+            "the binary with every set of features that can be built here",
+            build::features,
         )
     },
-    Step {
-        needs: Some("release"),
-        is_client: true,
-        ..step(
-            "openai",
-            "the official OpenAI client against the binary",
-            client::openai,
-        )
-    },
-    Step {
-        needs: Some("release"),
-        is_client: true,
-        ..step(
-            "anthropic",
-            "the official Anthropic client against the binary",
-            client::anthropic,
-        )
-    },
-    Step {
-        needs: Some("release"),
-        is_client: true,
-        ..step(
-            "ollama",
-            "the official Ollama clients against the binary",
-            client::ollama,
-        )
-    },
-    Step {
-        needs: Some("release"),
-        is_client: true,
-        ..step(
-            "javascript",
-            "OpenAI's JavaScript client and the Vercel AI SDK",
-            client::javascript,
-        )
-    },
-    Step {
-        needs: Some("release"),
-        is_client: true,
-        ..step(
-            "frameworks",
-            "LiteLLM, OpenAI Agents and Instructor",
-            client::frameworks,
-        )
-    },
-    Step {
-        needs: Some("release"),
-        is_client: true,
-        ..step(
-            "schema",
-            "Schemathesis holds every route against its description",
-            client::schema,
-        )
-    },
+    on_release(
+        "figures",
+        "start, list and pull are as quick as a release must be",
+        figures::run,
+    ),
+    client(
+        "archive",
+        "the archive installs into an empty folder and answers",
+        package::archive,
+    ),
+    client(
+        "wheel",
+        "the wheel installs into an empty environment and answers",
+        package::wheel,
+    ),
+    client(
+        "examples",
+        "the examples of docs/api.md do what they say",
+        examples::run,
+    ),
+    client(
+        "model",
+        "a real model answers on the command line",
+        clients::model,
+    ),
+    client(
+        "openai",
+        "the official OpenAI client against the binary",
+        clients::openai,
+    ),
+    client(
+        "anthropic",
+        "the official Anthropic client against the binary",
+        clients::anthropic,
+    ),
+    client(
+        "ollama",
+        "the official Ollama clients against the binary",
+        clients::ollama,
+    ),
+    client(
+        "javascript",
+        "OpenAI's JavaScript client and the Vercel AI SDK",
+        clients::javascript,
+    ),
+    client(
+        "frameworks",
+        "LiteLLM, OpenAI Agents and Instructor",
+        clients::frameworks,
+    ),
+    client(
+        "schema",
+        "Schemathesis holds every route against its description",
+        clients::schema,
+    ),
 ];
+
+/// A step on the release binary, with something from a package registry.
+const fn client(
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Workspace) -> Result<Outcome>,
+) -> Step {
+    Step {
+        is_client: true,
+        ..on_release(name, about, run)
+    }
+}
+
+/// A step on the release binary.
+const fn on_release(
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Workspace) -> Result<Outcome>,
+) -> Step {
+    Step {
+        needs: Some("release"),
+        ..step(name, about, run)
+    }
+}
 
 const fn step(
     name: &'static str,
@@ -148,6 +188,7 @@ const fn step(
         about,
         needs: None,
         is_client: false,
+        is_long: false,
         run,
     }
 }
@@ -219,48 +260,50 @@ fn clippy_native(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn clippy_cuda(workspace: &Workspace) -> Result<Outcome> {
-    let is_there = has_program("nvcc")
-        || env::var_os("CUDA_PATH").is_some()
-        || Path::new("/usr/local/cuda/bin/nvcc").is_file();
-    clippy_gpu(workspace, "cuda", is_there, "no CUDA toolkit here (nvcc)")
+    clippy_gpu(workspace, "cuda")
 }
 
 fn clippy_vulkan(workspace: &Workspace) -> Result<Outcome> {
-    let headers =
-        env::var_os("VULKAN_SDK").is_some() || Path::new("/usr/include/vulkan/vulkan.h").is_file();
-    let is_there = headers && has_program("glslc");
-    clippy_gpu(
-        workspace,
-        "vulkan",
-        is_there,
-        "no Vulkan SDK here (headers and glslc)",
-    )
+    clippy_gpu(workspace, "vulkan")
 }
 
 fn clippy_rocm(workspace: &Workspace) -> Result<Outcome> {
-    let is_there = has_program("hipcc") || Path::new("/opt/rocm/bin/hipcc").is_file();
-    clippy_gpu(workspace, "rocm", is_there, "no ROCm toolkit here (hipcc)")
+    clippy_gpu(workspace, "rocm")
 }
 
 fn clippy_metal(workspace: &Workspace) -> Result<Outcome> {
-    clippy_gpu(workspace, "metal", cfg!(target_os = "macos"), "not macOS")
+    clippy_gpu(workspace, "metal")
 }
 
-fn has_program(name: &str) -> bool {
-    process::find(name).is_some()
-}
-
-fn clippy_gpu(
-    workspace: &Workspace,
-    feature: &str,
-    is_there: bool,
-    reason: &str,
-) -> Result<Outcome> {
-    if is_there {
-        clippy_with(workspace, &["--package", "shimmy", "--features", feature])
-    } else {
-        Ok(Outcome::Skipped(reason.to_owned()))
+fn clippy_gpu(workspace: &Workspace, feature: &str) -> Result<Outcome> {
+    match missing_toolkit(feature) {
+        None => clippy_with(workspace, &["--package", "shimmy", "--features", feature]),
+        Some(reason) => Ok(Outcome::Skipped(reason.to_owned())),
     }
+}
+
+/// What a GPU's feature needs to be built and is not here.
+pub(super) fn missing_toolkit(feature: &str) -> Option<&'static str> {
+    let is_file = |path| Path::new(path).is_file();
+    let has_program = |name| process::find(name).is_some();
+    let has_variable = |name| env::var_os(name).is_some();
+    let (is_there, reason) = match feature {
+        "cuda" => (
+            has_program("nvcc") || has_variable("CUDA_PATH") || is_file("/usr/local/cuda/bin/nvcc"),
+            "no CUDA toolkit here (nvcc)",
+        ),
+        "vulkan" => (
+            (has_variable("VULKAN_SDK") || is_file("/usr/include/vulkan/vulkan.h"))
+                && has_program("glslc"),
+            "no Vulkan SDK here (headers and glslc)",
+        ),
+        "rocm" => (
+            has_program("hipcc") || is_file("/opt/rocm/bin/hipcc"),
+            "no ROCm toolkit here (hipcc)",
+        ),
+        _ => (cfg!(target_os = "macos"), "not macOS"),
+    };
+    (!is_there).then_some(reason)
 }
 
 fn clippy_with(workspace: &Workspace, selection: &[&str]) -> Result<Outcome> {

@@ -1,0 +1,20 @@
+//! The limits that a release keeps, all in one place. A change that needs another one says why here.
+
+use std::time::Duration;
+
+/// The most that the stripped binary may weigh, in bytes: with every dialect, two engines, and
+/// downloads over TLS, which alone take 1.3 MB.
+pub(super) const BINARY_BYTES: u64 = 16_000_000;
+
+/// The same for the wheel, which is that binary compressed.
+pub(super) const WHEEL_BYTES: u64 = 8_000_000;
+
+/// From the start of `shimmy --help` to its end, the binary read from the disk.
+pub(super) const HELP: Duration = Duration::from_millis(10);
+
+/// How long `shimmy list` may take for `LISTED` models that it has seen before.
+pub(super) const LIST: Duration = Duration::from_millis(100);
+pub(super) const LISTED: usize = 200;
+
+/// The least speed of `shimmy pull`, which also checks what comes, as a part of curl's.
+pub(super) const PULL_RATIO: f64 = 0.9;
