@@ -11,6 +11,7 @@
 
 mod bench;
 mod ci;
+mod documents;
 mod process;
 mod tidy;
 mod workspace;

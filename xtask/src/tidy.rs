@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::documents;
 use crate::workspace::Workspace;
 
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
@@ -14,7 +15,9 @@ const ARCHITECTURE_LINES: usize = 200;
 /// A length that asks for a second look; some files are rightly longer.
 const SOURCE_LINES: usize = 400;
 /// The folders whose paths ARCHITECTURE.md may name.
-const NAMED_FOLDERS: [&str; 5] = ["crates/", "scripts/", "xtask/", "tests/", ".ci/"];
+const NAMED_FOLDERS: [&str; 7] = [
+    "crates/", "scripts/", "xtask/", "tests/", "deploy/", "docs/", ".ci/",
+];
 /// The crates that may hold unsafe code, and so state their lints themselves.
 const UNSAFE_CRATES: [&str; 2] = ["shimmy-llama", "shimmy-native"];
 
@@ -24,6 +27,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     check_architecture(&workspace.root, &mut problems)?;
     check_manifests(&workspace.root, &mut problems)?;
     let warnings = check_sources(&workspace.root, &mut problems)?;
+    documents::check(
+        &workspace.root,
+        &product_sources(&workspace.root)?,
+        &mut problems,
+    )?;
     for warning in &warnings {
         println!("warning: {warning}");
     }
@@ -159,6 +167,17 @@ fn check_sources(root: &Path, problems: &mut Vec<String>) -> Result<Vec<String>>
         }
     }
     Ok(warnings)
+}
+
+/// The sources of the binary and of what is in it, without their tests.
+fn product_sources(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for member in members(root)? {
+        if !member.ends_with("xtask") && !member.ends_with("shimmy-testkit") {
+            rust_files(&member.join("src"), &mut files)?;
+        }
+    }
+    Ok(files)
 }
 
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {

@@ -98,8 +98,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<bool> {
     for gate in &GATES {
         if args.only.is_empty() || args.only.iter().any(|name| name == gate.name) {
             println!("\n=== gate {}: {}", gate.name, gate.about);
+            let earlier = done.len();
             run_steps(workspace, gate, &mut done);
-            gates.push(judge(gate, &done));
+            gates.push(judge(gate, &done, earlier));
         }
     }
     print!("{}{}", summary("step", &done), summary("gate", &gates));
@@ -121,18 +122,22 @@ fn run_steps(workspace: &Workspace, gate: &Gate, done: &mut Vec<Report>) {
     }
 }
 
-/// What the reports of its steps mean for a gate.
-fn judge(gate: &Gate, done: &[Report]) -> Report {
+/// What the reports of its steps mean for a gate. So many of them are of earlier gates, which have said
+/// what there was to say and taken the time.
+fn judge(gate: &Gate, done: &[Report], earlier: usize) -> Report {
     let mut took = Duration::ZERO;
     let mut notes = Vec::new();
     let mut is_passed = true;
-    for report in done
-        .iter()
-        .filter(|report| gate.steps.contains(&report.name))
-    {
-        took += report.took;
+    for (index, report) in done.iter().enumerate() {
+        if !gate.steps.contains(&report.name) {
+            continue;
+        }
+        let is_own = index >= earlier;
+        if is_own {
+            took += report.took;
+        }
         match &report.outcome {
-            Outcome::Passed(note) if note.is_empty() => {}
+            Outcome::Passed(note) if note.is_empty() || !is_own => {}
             Outcome::Passed(note) => notes.push(note.clone()),
             Outcome::Failed(reason) => {
                 is_passed = false;
@@ -182,15 +187,15 @@ mod tests {
         let failed = report("two", Outcome::Failed("broken".into()));
         let other = report("three", Outcome::Failed("not of this gate".into()));
         assert_eq!(
-            judge(&GATE, &[passed(), skipped("two"), other]).outcome,
+            judge(&GATE, &[passed(), skipped("two"), other], 0).outcome,
             Outcome::Passed("fine; two was skipped: no tool".into())
         );
         assert_eq!(
-            judge(&GATE, &[passed(), failed]).outcome,
-            Outcome::Failed("fine; two failed: broken".into())
+            judge(&GATE, &[passed(), failed], 1).outcome,
+            Outcome::Failed("two failed: broken".into())
         );
         assert!(matches!(
-            judge(&GATE, &[skipped("one")]).outcome,
+            judge(&GATE, &[skipped("one")], 1).outcome,
             Outcome::Failed(_)
         ));
     }

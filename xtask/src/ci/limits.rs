@@ -9,7 +9,8 @@ pub(super) const BINARY_BYTES: u64 = 16_000_000;
 /// The same for the wheel, which is that binary compressed.
 pub(super) const WHEEL_BYTES: u64 = 8_000_000;
 
-/// From the start of `shimmy --help` to its end, the binary read from the disk.
+/// From the start of `shimmy --help` to its end. Where the binary has to be read from the disk first,
+/// it is the disk that takes the time: systems read ahead, some of them the whole file.
 pub(super) const HELP: Duration = Duration::from_millis(10);
 
 /// How long `shimmy list` may take for `LISTED` models that it has seen before.

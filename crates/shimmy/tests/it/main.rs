@@ -25,6 +25,8 @@ mod loading;
 mod ollama;
 #[cfg(any(feature = "llama", feature = "stub"))]
 mod places;
+#[cfg(any(feature = "llama", feature = "native", feature = "stub"))]
+mod reference;
 #[cfg(any(feature = "llama", feature = "native"))]
 mod residence;
 #[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]

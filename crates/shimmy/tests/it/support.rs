@@ -52,6 +52,8 @@ pub(crate) fn shimmy(folder: &Path) -> Command {
         .env("NO_COLOR", "1")
         .env("SHIMMY_ENGINE", engine())
         .env_remove("RUST_LOG")
+        // How wide help is printed.
+        .env_remove("COLUMNS")
         .env_remove("OLLAMA_HOST")
         .current_dir(folder);
     command
