@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use crate::line::{Line, wait};
 use crate::sha256::sha256;
 
 /// The commit that every repository is at.
@@ -72,8 +73,7 @@ struct State {
     behaviour: Behaviour,
     requests: Vec<Request>,
     sent: usize,
-    /// When the line has sent what it was given.
-    is_free: Option<Instant>,
+    line: Line,
 }
 
 /// A running hub; its threads end with the process.
@@ -373,28 +373,11 @@ impl Shared {
         }
         state.sent += left;
         self.changed.notify_all();
-        self.wait_for_the_line(state, left);
-        left
-    }
-
-    /// Waits as long as a line of the given speed takes for so many bytes, and all before them.
-    fn wait_for_the_line(&self, mut state: MutexGuard<'_, State>, bytes: usize) {
-        let Some(speed) = state.behaviour.line else {
-            return;
-        };
-        let now = Instant::now();
-        let takes = Duration::from_secs_f64(bytes as f64 / f64::from(speed));
-        let is_free = state.is_free.map_or(now, |at| at.max(now)) + takes;
-        state.is_free = Some(is_free);
+        let speed = state.behaviour.line;
+        let takes = speed.map(|speed| state.line.send(Instant::now(), left, speed));
         drop(state);
-        // Shorter waits are as long as the system likes.
-        let wait = is_free - now;
-        if wait > Duration::from_millis(2) {
-            let (never, condition) = (Mutex::new(()), Condvar::new());
-            let guard = never.lock().unwrap_or_else(PoisonError::into_inner);
-            let waited = condition.wait_timeout_while(guard, wait, |()| true);
-            drop(waited);
-        }
+        wait(takes.unwrap_or_default());
+        left
     }
 }
 

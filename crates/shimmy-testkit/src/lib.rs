@@ -15,6 +15,7 @@
 pub mod broken;
 pub mod gguf;
 pub mod hub;
+mod line;
 mod random;
 pub mod sha256;
 pub mod tiny;
