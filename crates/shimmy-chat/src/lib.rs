@@ -22,5 +22,8 @@ pub use error::TemplateError;
 pub use message::Message;
 pub use plan::ChatPlan;
 pub use request::{ChatRequest, Thinking, Tool, ToolChoice};
-pub use template::{ChatTemplate, Clock, Family, Origin, RenderRequest, TemplateVocabulary};
+pub use template::{
+    ChatTemplate, Clock, Family, GoTemplateError, Origin, RenderRequest, TemplateVocabulary,
+    jinja_of_go,
+};
 pub use thinking::Unheard;

@@ -8,6 +8,7 @@ mod builtin;
 mod conversation;
 mod environment;
 mod fold;
+mod go;
 mod json;
 mod literal;
 
@@ -20,6 +21,7 @@ use shimmy_engine::Prompt;
 
 pub use builtin::Family;
 pub use environment::Clock;
+pub use go::{GoTemplateError, jinja_of_go};
 
 use crate::error::TemplateError;
 use crate::message::Message;

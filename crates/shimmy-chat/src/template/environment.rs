@@ -14,6 +14,7 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
+use super::go;
 use super::json::tojson;
 use crate::error::TemplateError;
 
@@ -63,6 +64,7 @@ impl Program {
         environment.add_function("strftime_now", move |format: &str| {
             strftime(&clock(), format)
         });
+        go::add_to(&mut environment);
         environment
             .add_template_owned(NAME, prepare(source))
             .map_err(|error| syntax_error(&error))?;

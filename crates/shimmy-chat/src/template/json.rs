@@ -40,6 +40,22 @@ pub(super) fn tojson(state: &State<'_, '_>, value: &Value, kwargs: Kwargs) -> Re
     Ok(Value::from(writer.out))
 }
 
+/// A value without a blank: how Go writes JSON.
+pub(super) fn compact(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    let mut writer = Writer {
+        state,
+        indent: None,
+        item: ",".to_owned(),
+        key: ":".to_owned(),
+        ascii: false,
+        sort: false,
+        out: String::new(),
+        charged: 0,
+    };
+    writer.value(value, 0)?;
+    Ok(writer.out)
+}
+
 fn indentation(indent: &Value) -> Result<String, Error> {
     if let Some(text) = indent.as_str() {
         return Ok(text.to_owned());
