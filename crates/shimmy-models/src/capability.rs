@@ -98,8 +98,15 @@ fn of_template(template: &str) -> Vec<Capability> {
     found
 }
 
-/// What a template of Ollama's (in Go's language) has places for.
-pub(crate) fn of_go_template(template: &str) -> Vec<Capability> {
+/// What a package's template has places for: Ollama's are in Go's language, ours may be in Jinja.
+pub(crate) fn of_package_template(template: &str) -> Vec<Capability> {
+    match template.contains("{%") {
+        true => of_template(template),
+        false => of_go_template(template),
+    }
+}
+
+fn of_go_template(template: &str) -> Vec<Capability> {
     let signs = [
         (".Tools", Capability::Tools),
         (".Suffix", Capability::Insert),

@@ -115,7 +115,9 @@ impl Search {
                 other.companions == package.companions && other.source == source
             });
             if let Some(&at) = same {
-                self.found.models[at].aliases.push(package.name.clone());
+                let model = &mut self.found.models[at];
+                model.aliases.push(package.name.clone());
+                model.manifests.push(package.manifest.clone());
                 return Ok(());
             }
         } else if !known.is_empty() {

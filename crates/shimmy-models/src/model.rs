@@ -45,6 +45,9 @@ pub struct ModelFile {
     pub summary: Summary,
     /// The files that belong to it.
     pub companions: Companions,
+    /// The manifests that name it, in a store that has such.
+    #[serde(skip)]
+    pub manifests: Vec<PathBuf>,
     /// When any of its files was last changed.
     #[serde(serialize_with = "serial::seconds")]
     pub modified: SystemTime,
@@ -151,6 +154,7 @@ impl ModelFile {
         Self {
             name: package.name,
             companions: package.companions,
+            manifests: vec![package.manifest],
             ..self
         }
     }
@@ -187,6 +191,7 @@ impl ModelFile {
             repository: HubPath::parse(&path).map(|hub| hub.repository),
             digest: digest_of_blob(blob.as_deref().unwrap_or(&path)),
             companions: Companions::default(),
+            manifests: Vec::new(),
             path,
             shards: Vec::new(),
             missing: Vec::new(),

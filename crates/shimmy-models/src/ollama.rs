@@ -9,7 +9,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use crate::capability::{Capability, of_go_template};
+use crate::capability::{Capability, of_package_template};
 use crate::files::read_short;
 use crate::hub_path::is_sha256;
 use crate::roots::Source;
@@ -26,6 +26,8 @@ const MAX_LAYERS: usize = 64;
 pub(crate) struct Package {
     /// Its name as Ollama's users type it.
     pub(crate) name: String,
+    /// The manifest that says it.
+    pub(crate) manifest: PathBuf,
     pub(crate) companions: Companions,
     pub(crate) capabilities: Vec<Capability>,
 }
@@ -48,6 +50,12 @@ pub struct Companions {
     /// Its parameters, a JSON object.
     #[serde(serialize_with = "serial::optional_path")]
     pub params: Option<PathBuf>,
+    /// Messages that every conversation goes on from, a JSON list.
+    #[serde(serialize_with = "serial::optional_path")]
+    pub messages: Option<PathBuf>,
+    /// The texts of its licences.
+    #[serde(serialize_with = "serial::paths")]
+    pub licenses: Vec<PathBuf>,
 }
 
 /// Why a manifest leads to no model.
@@ -73,17 +81,39 @@ pub enum ManifestError {
     LeavesFolders(PathBuf),
 }
 
+/// What a manifest lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Layer {
+    pub(crate) media_type: String,
+    /// `sha256:` and the digits.
+    pub(crate) digest: String,
+    #[serde(default)]
+    pub(crate) size: u64,
+}
+
 #[derive(Deserialize)]
 struct Manifest {
     #[serde(default)]
     layers: Vec<Layer>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Layer {
-    media_type: String,
-    digest: String,
+/// What the kinds of layers of a model begin with.
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.ollama.image.";
+
+/// Ollama's own registry, and the namespace of its library: what names leave out.
+const REGISTRY: &str = "registry.ollama.ai";
+const LIBRARY: &str = "library";
+/// The tag that names leave out.
+const LATEST: &str = "latest";
+
+/// The layers that a manifest lists.
+pub(crate) fn layers(manifest: &Path) -> Result<Vec<Layer>, ManifestError> {
+    let Manifest { layers } = serde_json::from_slice(&read_short(manifest, MAX_TEXT)?)?;
+    match layers.len() {
+        ..=MAX_LAYERS => Ok(layers),
+        more => Err(ManifestError::TooManyLayers(more)),
+    }
 }
 
 /// Whether a folder is such a store.
@@ -143,30 +173,53 @@ fn name_of(root: &Path, manifest: &Path) -> Option<String> {
     let [host, namespace, model, tag] = parts[..] else {
         return None;
     };
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let is_name = |part: &&str| {
-        part.len() <= 128
-            && part
-                .bytes()
-                .next()
-                .is_some_and(|byte| byte.is_ascii_alphanumeric())
-            && part.bytes().all(is_letter)
-    };
     // A host may have a port.
-    let is_proper =
-        [namespace, model, tag].iter().all(is_name) && is_name(&&*host.replace(':', "-"));
+    let is_proper = [namespace, model, tag].iter().all(|part| is_part(part))
+        && is_part(&host.replace(':', "-"));
     if !is_proper {
         return None;
     }
     let mut name = match (host, namespace) {
-        ("registry.ollama.ai", "library") => model.to_owned(),
-        ("registry.ollama.ai", namespace) => format!("{namespace}/{model}"),
+        (REGISTRY, LIBRARY) => model.to_owned(),
+        (REGISTRY, namespace) => format!("{namespace}/{model}"),
         _ => format!("{host}/{namespace}/{model}"),
     };
-    if tag != "latest" {
+    if tag != LATEST {
         name = format!("{name}:{tag}");
     }
     Some(name)
+}
+
+/// The path below `manifests` of a model that is called this; none if none can be. Nothing in it
+/// leads elsewhere.
+pub(crate) fn path_of(name: &str) -> Option<PathBuf> {
+    let (path, tag) = match name.rsplit_once(':') {
+        // A colon before a slash is a host's port.
+        Some((path, tag)) if !tag.contains('/') => (path, tag),
+        _ => (name, LATEST),
+    };
+    let parts: Vec<&str> = path.split('/').collect();
+    let (host, namespace, model) = match parts[..] {
+        [model] => (REGISTRY, LIBRARY, model),
+        [namespace, model] => (REGISTRY, namespace, model),
+        [host, namespace, model] => (host, namespace, model),
+        _ => return None,
+    };
+    let all = [host, namespace, model, tag];
+    all.iter()
+        .all(|part| is_part(part))
+        .then(|| all.iter().collect())
+}
+
+/// Whether a text is one part of a name, and a file's name that leads nowhere else.
+fn is_part(part: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let mut bytes = part.bytes();
+    let begins_well = part
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    part.len() <= 128 && begins_well && bytes.all(is_letter)
 }
 
 /// The model file of a manifest and what belongs to it; none if it has no model file.
@@ -175,17 +228,10 @@ fn read(
     manifest: &Path,
     walk: &Walk,
 ) -> Result<Option<(PathBuf, Package)>, ManifestError> {
-    let Manifest { layers } = serde_json::from_slice(&read_short(manifest, MAX_TEXT)?)?;
-    if layers.len() > MAX_LAYERS {
-        return Err(ManifestError::TooManyLayers(layers.len()));
-    }
     let mut model = None;
     let mut companions = Companions::default();
-    for layer in &layers {
-        let Some(kind) = layer
-            .media_type
-            .strip_prefix("application/vnd.ollama.image.")
-        else {
+    for layer in &layers(manifest)? {
+        let Some(kind) = layer.media_type.strip_prefix(MEDIA_TYPE) else {
             continue;
         };
         let blob = || blob(root, &layer.digest, walk);
@@ -196,19 +242,24 @@ fn read(
             "template" => companions.template = Some(blob()?),
             "system" => companions.system = Some(blob()?),
             "params" => companions.params = Some(blob()?),
-            // Licences, messages and what is to come.
+            "messages" => companions.messages = Some(blob()?),
+            // A model runs without the text of its licence.
+            "license" => companions.licenses.extend(blob().ok()),
+            // What is to come.
             _ => {}
         }
     }
     let mut capabilities = Vec::new();
     if let Some(template) = companions.template.as_deref().filter(|_| model.is_some()) {
-        capabilities = of_go_template(&String::from_utf8_lossy(&read_short(template, MAX_TEXT)?));
+        let text = read_short(template, MAX_TEXT)?;
+        capabilities = of_package_template(&String::from_utf8_lossy(&text));
     }
     if !companions.projectors.is_empty() {
         capabilities.push(Capability::Vision);
     }
     let package = Package {
         name: String::new(),
+        manifest: manifest.to_owned(),
         companions,
         capabilities,
     };
@@ -230,5 +281,36 @@ fn blob(root: &Path, digest: &str, walk: &Walk) -> Result<PathBuf, ManifestError
             Err(ManifestError::MissingBlob(path))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_and_its_manifest_lead_to_each_other() {
+        let root = Path::new("/store");
+        for (name, path) in [
+            ("mine", "registry.ollama.ai/library/mine/latest"),
+            ("mine:v1.0", "registry.ollama.ai/library/mine/v1.0"),
+            ("me/Mine", "registry.ollama.ai/me/Mine/latest"),
+            (
+                "hf.co/Owner/Model-GGUF:Q4_K_M",
+                "hf.co/Owner/Model-GGUF/Q4_K_M",
+            ),
+        ] {
+            assert_eq!(path_of(name), Some(PathBuf::from(path)), "{name}");
+            let manifest = root.join("manifests").join(path);
+            assert_eq!(name_of(root, &manifest).as_deref(), Some(name));
+        }
+        assert_eq!(path_of("mine:latest"), path_of("mine"));
+        let long = "a".repeat(129);
+        for name in [
+            "", ":", "..", "../mine", "a/../b", "a//b", "/a", "a/", "a:", "a:../b", "a/b/c/d",
+            ".a", "-a", "a b", "a\\b", "a\0", "C:\\x", "ä", &long,
+        ] {
+            assert_eq!(path_of(name), None, "{name:?}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::hub_path::HubPath;
-use crate::{ModelFile, Source, serial};
+use crate::{ModelFile, Source, packages, serial};
 
 /// What was removed, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -61,6 +61,9 @@ impl Removal {
             }
             _ => {}
         }
+        if !model.manifests.is_empty() {
+            return Ok(Self::of_manifests(&model.manifests));
+        }
         let mut removal = Self::default();
         let own = std::slice::from_ref(&model.path);
         let parts = if model.shards.is_empty() {
@@ -72,6 +75,17 @@ impl Removal {
             removal.add(part, parts);
         }
         Ok(removal)
+    }
+
+    /// What removing manifests of a store would remove: them, and the blobs that no other one needs.
+    pub(crate) fn of_manifests(manifests: &[PathBuf]) -> Self {
+        let mut removal = Self::default();
+        removal.files.extend_from_slice(manifests);
+        for blob in packages::needed_only_by(manifests) {
+            removal.freed_bytes += freed_by(&blob);
+            removal.files.push(blob);
+        }
+        removal
     }
 
     /// Removes the files, and the folders of a Hugging Face cache that are empty then.
@@ -86,14 +100,17 @@ impl Removal {
                 }
                 _ => {}
             }
-            if HubPath::parse(path).is_some() {
-                let folders = path.ancestors().skip(1);
-                let below = folders.take_while(|folder| !folder.ends_with("snapshots"));
-                // A folder that still has files stays.
-                below
-                    .take_while(|folder| fs::remove_dir(folder).is_ok())
-                    .for_each(drop);
-            }
+            let end = match HubPath::parse(path) {
+                Some(_) => "snapshots",
+                None if path.iter().any(|part| part == "manifests") => "manifests",
+                None => continue,
+            };
+            let folders = path.ancestors().skip(1);
+            let below = folders.take_while(|folder| !folder.ends_with(end));
+            // A folder that still has files stays.
+            below
+                .take_while(|folder| fs::remove_dir(folder).is_ok())
+                .for_each(drop);
         }
         Ok(())
     }
@@ -114,6 +131,18 @@ impl Removal {
         self.files.push(part.to_owned());
         self.files.extend(blob);
     }
+}
+
+/// What is free once a file is gone: nothing while it has another name.
+fn freed_by(path: &Path) -> u64 {
+    let Ok(file) = fs::symlink_metadata(path) else {
+        return 0;
+    };
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::nlink(&file) > 1 {
+        return 0;
+    }
+    file.len()
 }
 
 /// Whether another file in the snapshots of a part's repository leads to the same blob.

@@ -164,6 +164,11 @@ impl RootSettings {
         Some(data.join("shimmy").join("models"))
     }
 
+    /// Where models are kept that are made here of others: see [`Packages`](crate::Packages).
+    pub fn packages(&self) -> Option<PathBuf> {
+        Some(self.store()?.with_file_name("packages"))
+    }
+
     /// Where what was read in headers is remembered.
     fn header_cache(&self) -> Option<PathBuf> {
         Some(self.caches()?.join("shimmy").join("headers"))
@@ -320,7 +325,9 @@ impl Roots {
             .add_all(settings.ollama(), Source::Ollama)
             .add_all(settings.lm_studio(), Source::LmStudio)
             .add_all(settings.python_packages(), Source::PythonPackage)
-            .add_all(base, Source::BaseFolder);
+            .add_all(base, Source::BaseFolder)
+            // Last: a file that a package has from elsewhere is listed for itself, too.
+            .add_all(settings.packages(), Source::Store);
         roots
     }
 

@@ -20,6 +20,7 @@ use super::parts::{self, Parts};
 use super::progress::{Speed, TICK};
 use super::{Cancel, HubSettings, Progress, PullError};
 use crate::gguf::{GgufError, Metadata};
+use crate::sha256::digits;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 256 << 10;
@@ -527,12 +528,4 @@ impl<'a> Download<'a> {
     fn forget_address(&self) {
         *self.found_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
-}
-
-fn digits(digest: &digest::Digest) -> String {
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

@@ -9,6 +9,8 @@
 mod discovery;
 /// Single files that a user names.
 mod open;
+/// Models that are made of others.
+mod packages;
 /// Downloads, from good hubs and bad ones.
 mod pull;
 /// What a search remembers for the next one.
