@@ -72,3 +72,23 @@ test("embeddings, or a plain refusal", async () => {
 test("a pull of what is there succeeds", async () => {
   assert.equal((await client.pull({ model })).status, "success");
 });
+
+test("a model is pulled, made, copied and deleted", async () => {
+  const keeper = new Ollama({ host: process.env.OLLAMA_KEEPER_HOST });
+  const repository = process.env.SHIMMY_TEST_REPOSITORY;
+  const steps = [];
+  for await (const step of await keeper.pull({ model: repository, stream: true })) steps.push(step);
+  assert.equal(steps[0].status, "pulling manifest");
+  assert.equal(steps.at(-1).status, "success");
+  const figures = steps.filter((step) => step.total);
+  assert.equal(figures.at(-1).completed, figures.at(-1).total);
+  const parameters = { num_predict: 4, temperature: 0 };
+  const made = await keeper.create({ model: "mine", from: repository, system: "Be brief.", parameters });
+  assert.equal(made.status, "success");
+  assert.equal((await keeper.show({ model: "mine" })).system, "Be brief.");
+  assert.ok((await keeper.chat({ model: "mine", messages })).eval_count <= 4);
+  await keeper.copy({ source: "mine", destination: "yours" });
+  for (const name of ["mine", "yours", repository]) await keeper.delete({ model: name });
+  await assert.rejects(keeper.delete({ model: "mine" }), { message: "model 'mine' not found" });
+  await assert.rejects(keeper.pull({ model: "https://example.com/m.gguf" }), /is an address/);
+});

@@ -17,6 +17,7 @@ import subprocess
 
 import ollama
 import pytest
+from fake_hub import REPOSITORY, Hub
 from openai_test import KEY, Server
 
 SKY = [{"role": "user", "content": "Why is the sky blue?"}]
@@ -203,19 +204,107 @@ def test_a_pull_of_what_is_there_succeeds(client, model):
     assert list(client.pull(model, stream=True))[-1].status == "success"
 
 
-def test_what_there_is_no_store_for_says_so(client, model, tmp_path):
-    blob = tmp_path / "blob"
-    blob.write_bytes(b"no model")
-    digest = f"sha256:{hashlib.sha256(b'no model').hexdigest()}"
-    for ask in (
-        lambda: client.copy(model, "mine"),
-        lambda: client.delete("nobody-has-this"),
-        lambda: client.create("mine", files={"model.gguf": digest}),
-        lambda: client.create_blob(blob),
+@pytest.fixture(scope="module")
+def hub():
+    running = Hub(os.environ.get("SHIMMY_TEST_MODEL") or os.environ["SHIMMY_BASE_GGUF"])
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def keeper(tmp_path_factory, hub):
+    """A server in a home of its own, which pulls from a hub of the tests."""
+    home = tmp_path_factory.mktemp("home")
+    places = {
+        "HOME": str(home),
+        "HF_HOME": str(home / "hf"),
+        "XDG_DATA_HOME": str(home / "data"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "HF_ENDPOINT": hub.url,
+    }
+    running = Server(home / "log", more=places)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def keeping(keeper):
+    return ollama.Client(host=keeper.url, timeout=120)
+
+
+def test_a_model_is_pulled_and_deleted(keeping, hub):
+    steps = list(keeping.pull(REPOSITORY, stream=True))
+    assert steps[0].status == "pulling manifest"
+    figures = [step for step in steps if step.total]
+    assert {step.total for step in figures} == {len(hub.content)}
+    assert figures[-1].digest == f"sha256:{hub.sha256}"
+    assert figures[-1].completed == figures[-1].total
+    assert steps[-1].status == "success"
+    assert keeping.pull(REPOSITORY).status == "success"
+    assert keeping.chat(REPOSITORY, SKY, options=GREEDY).message.content
+    assert keeping.delete(REPOSITORY).status == "success"
+    with pytest.raises(ollama.ResponseError) as gone:
+        keeping.delete(REPOSITORY)
+    assert gone.value.status_code == 404
+
+
+def test_a_pull_that_fails_says_why(keeping):
+    for name, status, part in (
+        ("http://169.254.169.254/m.gguf", 400, "is an address"),
+        ("no-such-model", 404, "not found"),
+        ("Nobody/None-GGUF", 404, "not found"),
     ):
         with pytest.raises(ollama.ResponseError) as refused:
-            ask()
-        assert refused.value.status_code == 501
+            keeping.pull(name)
+        assert refused.value.status_code == status
+        assert part in refused.value.error
+    with pytest.raises(ollama.ResponseError, match="not found"):
+        list(keeping.pull("Nobody/None-GGUF", stream=True))
+
+
+def test_a_model_is_made_and_is_what_it_was_told_to_be(keeping, keeper):
+    steps = list(
+        keeping.create(
+            "mine",
+            from_=keeper.model,
+            system="You are a parrot.",
+            parameters={"temperature": 0, "num_predict": 4, "stop": ["\n\n"]},
+            license="Do as you like.",
+            messages=[ollama.Message(role="user", content="Hello")],
+            stream=True,
+        )
+    )
+    assert steps[-1].status == "success"
+    shown = keeping.show("mine")
+    assert shown.license == "Do as you like."
+    assert "num_predict" in shown.parameters
+    answer = keeping.chat("mine", SKY)
+    assert answer.eval_count <= 4
+    # What it was told is a part of the prompt.
+    told = [
+        {"role": "system", "content": "You are a parrot."},
+        {"role": "user", "content": "Hello"},
+        *SKY,
+    ]
+    asked = keeping.chat(keeper.model, told, options=GREEDY)
+    assert answer.prompt_eval_count == asked.prompt_eval_count
+    assert keeping.copy("mine", "yours").status == "success"
+    assert keeping.delete("mine").status == "success"
+    assert keeping.chat("yours", SKY).eval_count <= 4
+    assert keeping.delete("yours").status == "success"
+
+
+def test_a_model_is_made_of_a_file_that_was_sent(keeping, hub, tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(hub.content)
+    digest = keeping.create_blob(file)
+    assert digest == f"sha256:{hub.sha256}"
+    assert keeping.create("sent", files={"model.gguf": digest}).status == "success"
+    assert keeping.chat("sent", SKY, options=GREEDY).message.content
+    assert keeping.delete("sent").status == "success"
+    missing = f"sha256:{hashlib.sha256(b'nobody sent this').hexdigest()}"
+    with pytest.raises(ollama.ResponseError, match="not found"):
+        keeping.create("sent", files={"model.gguf": missing})
 
 
 def test_a_reader_that_leaves_does_not_stop_the_server(client, model):
@@ -240,7 +329,7 @@ def test_a_key_is_asked_for_when_one_is_set(tmp_path, model):
 @pytest.mark.skipif(
     not os.environ.get("SHIMMY_NODE_MODULES"), reason="the JavaScript packages are not there"
 )
-def test_the_javascript_client(server, tmp_path):
+def test_the_javascript_client(server, keeper, tmp_path):
     # Node looks for packages beside the file that asks for them.
     shutil.copy(HERE / "ollama_test.mjs", tmp_path)
     os.symlink(os.environ["SHIMMY_NODE_MODULES"], tmp_path / "node_modules")
@@ -248,6 +337,8 @@ def test_the_javascript_client(server, tmp_path):
         **os.environ,
         "OLLAMA_TEST_HOST": server.ollama_url,
         "SHIMMY_TEST_NAME": server.model,
+        "OLLAMA_KEEPER_HOST": keeper.url,
+        "SHIMMY_TEST_REPOSITORY": REPOSITORY,
     }
     command = ["node", "--test", "--test-reporter=spec", str(tmp_path / "ollama_test.mjs")]
     outcome = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

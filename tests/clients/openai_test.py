@@ -32,7 +32,7 @@ FRANCE = [
 class Server:
     """The binary, serving on a free loopback port until it is stopped."""
 
-    def __init__(self, log, api_key=None, arguments=()):
+    def __init__(self, log, api_key=None, arguments=(), more=()):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -49,6 +49,7 @@ class Server:
         self.model = pathlib.Path(base).stem.lower().replace("_", "-")
         if api_key:
             environment["SHIMMY_API_KEY"] = api_key
+        environment.update(more)
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 [os.environ["SHIMMY_BIN"], "serve", "--bind", f"127.0.0.1:{port}", *arguments],

@@ -10,7 +10,7 @@ use shimmy_engine::{AdapterId, AdapterScale};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::state::LoadError;
+use crate::loader::LoadError;
 
 /// An adapter loaded into a model's engine.
 #[derive(Debug, Clone, PartialEq)]

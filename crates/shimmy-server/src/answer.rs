@@ -3,6 +3,11 @@
 //! The one way from the dialects to the engine: it finds the model, renders, checks, tokenises,
 //! submits, and then hands out events. It must not know any wire format.
 
+mod ask;
+mod choice;
+mod collected;
+mod naming;
+mod prepare;
 mod time_limit;
 mod waiting;
 
@@ -11,122 +16,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::select_all;
-use serde_json::{Map, Value};
-use shimmy_chat::{
-    AnswerFormat, AnswerParser, ChatPlan, ChatRequest, Delta, Message, TemplateError, Thinking,
-    Tool, ToolChoice, Unheard,
-};
+use shimmy_chat::{Delta, Unheard};
 use shimmy_engine::{
-    AdapterId, AdapterScale, Constraint, Event, Finish, FinishReason, GenerateRequest, Generation,
-    Prepared, Prompt, PromptPart, SamplingPatch, SubmitError, TokenLogprobs, Usage,
+    Event, Finish, FinishReason, GenerateRequest, Generation, SamplingPatch, SubmitError,
+    TokenLogprobs, Usage,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::adapters::{AdapterFailure, AdapterUse};
+pub(crate) use self::ask::{Ask, Chat, Input};
+use self::choice::{Choice, End};
+use self::collected::Draft;
+pub(crate) use self::collected::{Answered, Call};
+use self::naming::adapt;
+pub(crate) use self::naming::{
+    DEFAULT_MODEL, MODEL_FIELD, check_model_name, check_name, find_model, unload_model,
+};
+pub(crate) use self::prepare::checked_patch;
+use self::prepare::prepare;
+use self::waiting::Waiting;
+use crate::adapters::AdapterUse;
 use crate::blocking;
-use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::fields::{LoraField, Params};
-use crate::gap::Gap;
 use crate::metrics::Watch;
-use crate::state::{AppState, KeepAlive, LoadedModel, lone_messages};
-use time_limit::TimeLimit;
-use waiting::Waiting;
-
-/// Longest name of a model that is looked up.
-const NAME_BYTES: usize = 512;
-
-/// The field that names the model, in every dialect.
-pub(crate) const MODEL_FIELD: &str = "model";
-
-/// The name that stands for whichever model is the default one.
-pub(crate) const DEFAULT_MODEL: &str = "default";
-
-/// What the model answers to.
-#[derive(Debug, Clone)]
-pub(crate) enum Input {
-    /// A prompt as it is, special tokens and all.
-    Raw(Prompt),
-    /// Several of these; each gets as many answers as a single one would, its own before the
-    /// next one's.
-    Several(Vec<Prompt>),
-    /// A text with a gap to fill.
-    Gap(Gap),
-    /// One user message where the model has a chat template, the text itself where it has none.
-    Prompt {
-        system: Option<String>,
-        text: String,
-        thinking: Thinking,
-    },
-    /// A conversation.
-    Chat(Chat),
-}
-
-/// A conversation, and what is asked of its next message.
-#[derive(Debug, Clone)]
-pub(crate) struct Chat {
-    pub(crate) messages: Vec<Message>,
-    pub(crate) tools: Vec<Tool>,
-    pub(crate) tool_choice: ToolChoice,
-    pub(crate) parallel_calls: bool,
-    pub(crate) thinking: Thinking,
-    /// The words that the answer has already begun with; it goes on after them.
-    pub(crate) opening: Option<String>,
-    /// Further variables for the model's template.
-    pub(crate) kwargs: Map<String, Value>,
-}
-
-impl Chat {
-    /// A conversation that asks for nothing but an answer.
-    pub(crate) fn of(messages: Vec<Message>) -> Self {
-        Self {
-            messages,
-            tools: Vec::new(),
-            tool_choice: ToolChoice::Auto,
-            parallel_calls: true,
-            thinking: Thinking::default(),
-            opening: None,
-            kwargs: Map::new(),
-        }
-    }
-
-    /// What an answer to this takes; `shape` is what the request wants its text to be.
-    pub(crate) fn plan(
-        &self,
-        model: &LoadedModel,
-        shape: Option<&Constraint>,
-    ) -> Result<ChatPlan, TemplateError> {
-        let request = ChatRequest {
-            messages: &self.messages,
-            tools: &self.tools,
-            tool_choice: &self.tool_choice,
-            parallel_calls: self.parallel_calls,
-            thinking: &self.thinking,
-            shape,
-            kwargs: &self.kwargs,
-        };
-        let mut plan = model.template.plan(&request, model.session.tokenizer())?;
-        let opening = self.opening.clone().map(PromptPart::Literal);
-        plan.prompt.parts.extend(opening);
-        Ok(plan)
-    }
-}
-
-/// A request, whatever its dialect.
-#[derive(Debug, Clone)]
-pub(crate) struct Ask {
-    pub(crate) model: Option<String>,
-    pub(crate) input: Input,
-    pub(crate) params: Params,
-    /// How many answers, at least one.
-    pub(crate) choices: usize,
-    /// Size of the request's body, tools, schemas and all: how long preparing it may take.
-    pub(crate) bytes: usize,
-    /// Who asks.
-    pub(crate) caller: Caller,
-    /// How long the model stays in memory afterwards.
-    pub(crate) keep_alive: KeepAlive,
-}
+use crate::model::LoadedModel;
+use crate::state::AppState;
 
 /// What happens next in an answer.
 #[derive(Debug)]
@@ -156,39 +69,6 @@ pub(crate) struct Ending {
     pub(crate) logprobs: Vec<TokenLogprobs>,
 }
 
-/// A choice as a whole.
-#[derive(Debug, Clone)]
-pub(crate) struct Answered {
-    pub(crate) content: String,
-    pub(crate) reasoning: String,
-    pub(crate) calls: Vec<Call>,
-    /// Of all its tokens, where they were asked for.
-    pub(crate) logprobs: Vec<TokenLogprobs>,
-    pub(crate) ending: Ending,
-}
-
-/// A call of a tool, as the model wrote it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Call {
-    pub(crate) name: String,
-    /// The text of a JSON object.
-    pub(crate) arguments: String,
-}
-
-/// One choice while it runs.
-#[derive(Debug)]
-struct Choice {
-    generation: Generation,
-    parser: AnswerParser,
-    time_limit: Option<TimeLimit>,
-    calls: usize,
-    reasoning_tokens: u32,
-    /// Tokens of which it is not known yet whether they were thoughts.
-    undecided_tokens: u32,
-    /// Of tokens that have not become a delta yet.
-    logprobs: Vec<TokenLogprobs>,
-}
-
 /// The running answers to one request. Dropping them cancels them.
 #[derive(Debug)]
 pub(crate) struct Answers {
@@ -214,66 +94,6 @@ pub(crate) struct Answers {
     ready: VecDeque<Progress>,
     watch: Watch,
     aborting: CancellationToken,
-}
-
-/// Finds or loads the model that a request names.
-pub(crate) async fn find_model(
-    state: &AppState,
-    name: Option<&str>,
-    keep_alive: KeepAlive,
-) -> Result<Arc<LoadedModel>, ApiError> {
-    let name = named(name)?;
-    // A load can take as long as a disk is slow; a server that ends does not wait for it.
-    tokio::select! {
-        biased;
-        () = state.aborting.cancelled() => Err(ApiError::shutting_down()),
-        model = state.loader.load(name, keep_alive) => Ok(model?),
-    }
-}
-
-/// Makes sure that the adapters that a request names are loaded.
-async fn adapt(state: &AppState, model: &LoadedModel, lora: &[LoraField]) -> Result<(), ApiError> {
-    for name in lora.iter().filter_map(LoraField::name) {
-        if model.adapters.named(name).is_some() {
-            continue;
-        }
-        match state.loader.adapt(model, name).await {
-            // Whoever reads the field says so, and by what name it is known.
-            Ok(()) | Err(AdapterFailure::NotFound { .. }) => {}
-            Err(failure) => return Err(failure.into()),
-        }
-    }
-    Ok(())
-}
-
-/// Takes the model that a request names out of memory; false when it was not loaded.
-pub(crate) async fn unload_model(state: &AppState, name: Option<&str>) -> Result<bool, ApiError> {
-    let name = named(name)?.unwrap_or(DEFAULT_MODEL);
-    Ok(state.loader.unload(name).await?)
-}
-
-/// The name in a request, if it says more than "the default one".
-fn named(name: Option<&str>) -> Result<Option<&str>, ApiError> {
-    let name = name.filter(|name| !name.is_empty() && *name != DEFAULT_MODEL);
-    name.map_or(Ok(()), check_model_name)?;
-    Ok(name)
-}
-
-/// Refuses what cannot be a model's name before anything looks for it.
-pub(crate) fn check_model_name(name: &str) -> Result<(), ApiError> {
-    check_name(MODEL_FIELD, name)
-}
-
-/// The same for the name in another field.
-pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ApiError> {
-    if name.len() > NAME_BYTES {
-        let reason = format!("is longer than {NAME_BYTES} bytes");
-        return Err(ApiError::field(field, reason));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(ApiError::field(field, "holds control characters"));
-    }
-    Ok(())
 }
 
 /// Does everything up to the engine's queue. Returns before anything is computed.
@@ -341,17 +161,6 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
     Ok(answers)
 }
 
-/// A sampling change for a running answer, checked as the request's own values were.
-pub(crate) fn checked_patch(
-    model: &LoadedModel,
-    patch: SamplingPatch,
-) -> Result<SamplingPatch, ApiError> {
-    let mut params = model.default_sampling.clone();
-    patch.apply(&mut params);
-    params.validate(model.session.tokenizer().vocabulary())?;
-    Ok(patch)
-}
-
 /// The tokens and the time of all choices: the prompt is counted once.
 pub(crate) fn total_usage<'a>(finishes: impl IntoIterator<Item = &'a Finish>) -> Usage {
     finishes
@@ -361,179 +170,6 @@ pub(crate) fn total_usage<'a>(finishes: impl IntoIterator<Item = &'a Finish>) ->
             cached_tokens: total.cached_tokens.max(finish.usage.cached_tokens),
             completion_tokens: total.completion_tokens + finish.usage.completion_tokens,
         })
-}
-
-impl Input {
-    /// What the answers to this take, prompt by prompt; `shape` is what the request wants their
-    /// text to be.
-    pub(crate) fn plan(
-        self,
-        model: &LoadedModel,
-        shape: Option<Constraint>,
-    ) -> Result<Vec<ChatPlan>, ApiError> {
-        let prompts = match self {
-            Input::Raw(prompt) => vec![prompt],
-            Input::Several(prompts) => prompts,
-            Input::Gap(gap) => vec![gap.prompt(model)?],
-            Input::Prompt {
-                system,
-                text,
-                thinking,
-            } if model.template.is_chat_model() => {
-                let chat = Chat {
-                    thinking,
-                    ..Chat::of(lone_messages(system.as_deref(), &text))
-                };
-                return Ok(vec![chat.plan(model, shape.as_ref())?]);
-            }
-            Input::Prompt { system, text, .. } => {
-                vec![model.lone_prompt(system.as_deref(), &text)?]
-            }
-            Input::Chat(chat) => return Ok(vec![chat.plan(model, shape.as_ref())?]),
-        };
-        let plan = |prompt| ChatPlan::of_prompt(prompt, shape.clone());
-        Ok(prompts.into_iter().map(plan).collect())
-    }
-}
-
-/// A prompt that is ready for the engine, and how its answer is read.
-struct Ready {
-    prepared: Prepared,
-    format: AnswerFormat,
-    unheard: Vec<Unheard>,
-    time_limit: Option<Duration>,
-}
-
-/// Pure computation: template, parameters, tokens; `defaults` holds what the server decides.
-fn prepare(
-    model: &LoadedModel,
-    input: Input,
-    params: Params,
-    defaults: GenerateRequest,
-) -> Result<(Vec<Ready>, AdapterUse), ApiError> {
-    let (adapters, held) = match &params.lora {
-        Some(lora) => chosen_adapters(model, lora)?,
-        // The model's handle holds these.
-        None => (model.default_adapters.clone(), AdapterUse::default()),
-    };
-    let time_limit = params.time_limit;
-    let has_grammar = matches!(params.constraint, Some(Constraint::Grammar(_)));
-    let plans = input.plan(model, params.constraint)?;
-    let common = GenerateRequest {
-        sampling: params.sampling.over(model)?,
-        max_tokens: params.max_tokens.or(defaults.max_tokens),
-        stop: params.stop,
-        ignore_eos: params.ignore_eos,
-        adapters,
-        logprobs: params.logprobs,
-        context: params.context,
-        // Nobody gets more time than the server gives.
-        deadline: params.deadline.into_iter().chain(defaults.deadline).min(),
-        ..defaults
-    };
-    let ready = |plan: ChatPlan| {
-        let request = GenerateRequest {
-            prompt: plan.prompt,
-            constraint: plan.constraint,
-            shown: plan.shown,
-            ..common.clone()
-        };
-        let prepared = model.session.prepare(request).map_err(ApiError::from);
-        Ok(Ready {
-            // A grammar that the request has not brought is there for the sake of its tools.
-            prepared: match plan.holds_calls && !has_grammar {
-                true => prepared.map_err(|error| error.renamed(&[("grammar", "tools")]))?,
-                false => prepared?,
-            },
-            format: plan.format,
-            unheard: plan.unheard,
-            time_limit,
-        })
-    };
-    let ready = plans
-        .into_iter()
-        .map(ready)
-        .collect::<Result<_, ApiError>>()?;
-    Ok((ready, held))
-}
-
-/// The adapters that a request chooses, and their use.
-fn chosen_adapters(
-    model: &LoadedModel,
-    lora: &[LoraField],
-) -> Result<(Vec<AdapterScale>, AdapterUse), ApiError> {
-    let chosen = lora.iter().map(|lora| lora.resolve(model));
-    let chosen: Vec<AdapterScale> = chosen.collect::<Result<_, _>>()?;
-    let held = model.adapters.hold(&chosen).map_err(|AdapterId(id)| {
-        let known: Vec<_> = model
-            .adapters
-            .all()
-            .iter()
-            .map(|a| a.id.0.to_string())
-            .collect();
-        let known = if known.is_empty() {
-            "none".to_owned()
-        } else {
-            known.join(", ")
-        };
-        ApiError::field("lora", format!("names adapter {id}; loaded are: {known}"))
-    })?;
-    Ok((chosen, held))
-}
-
-impl Choice {
-    /// What an event of the engine means for this choice, appended to `ready`; the last word, if
-    /// it was that.
-    fn note(&mut self, index: usize, event: Event, ready: &mut VecDeque<Progress>) -> Option<End> {
-        let mut deltas = Vec::new();
-        let end = match event {
-            Event::Text {
-                text,
-                tokens,
-                logprobs,
-            } => {
-                if let Some(limit) = &mut self.time_limit
-                    && limit.is_over(&text, Instant::now())
-                {
-                    self.generation.stop();
-                }
-                let was_thinking = self.parser.is_thinking();
-                self.parser.push(&text, &mut deltas);
-                self.logprobs.extend(logprobs);
-                self.undecided_tokens += tokens;
-                // The marks around thoughts are part of them.
-                if was_thinking || self.parser.is_thinking() {
-                    self.reasoning_tokens += std::mem::take(&mut self.undecided_tokens);
-                } else if !deltas.is_empty() {
-                    self.undecided_tokens = 0;
-                }
-                if self.parser.is_over() {
-                    self.generation.stop();
-                }
-                None
-            }
-            Event::Finished(finish) => {
-                self.parser.finish(&mut deltas);
-                Some(End::Finished(finish))
-            }
-            Event::Failed(error) => Some(End::Failed(error.into())),
-        };
-        for delta in deltas {
-            self.calls += usize::from(matches!(delta, Delta::ToolCall { .. }));
-            ready.push_back(Progress::Delta {
-                choice: index,
-                delta,
-                logprobs: std::mem::take(&mut self.logprobs),
-            });
-        }
-        end
-    }
-}
-
-/// How a choice ended.
-enum End {
-    Finished(Finish),
-    Failed(ApiError),
 }
 
 impl Answers {
@@ -705,47 +341,5 @@ impl Answers {
         self.choices.clear();
         self.waiting.clear();
         Progress::Failed(error)
-    }
-}
-
-/// A choice while it is collected.
-#[derive(Debug, Clone, Default)]
-struct Draft {
-    content: String,
-    reasoning: String,
-    calls: Vec<Call>,
-    logprobs: Vec<TokenLogprobs>,
-    ending: Option<Ending>,
-}
-
-impl Draft {
-    fn push(&mut self, delta: Delta, logprobs: Vec<TokenLogprobs>) {
-        self.logprobs.extend(logprobs);
-        match delta {
-            Delta::Content(text) => self.content.push_str(&text),
-            Delta::Reasoning(text) => self.reasoning.push_str(&text),
-            Delta::ToolCall { name, .. } => self.calls.push(Call {
-                name,
-                ..Call::default()
-            }),
-            Delta::ToolArguments { index, json } => {
-                if let Some(call) = self.calls.get_mut(index) {
-                    call.arguments.push_str(&json);
-                }
-            }
-        }
-    }
-
-    fn complete(self) -> Option<Answered> {
-        let ending = self.ending?;
-        let mut logprobs = self.logprobs;
-        logprobs.extend(ending.logprobs.iter().cloned());
-        Some(Answered {
-            content: self.content,
-            reasoning: self.reasoning,
-            calls: self.calls,
-            logprobs,
-            ending,
-        })
     }
 }

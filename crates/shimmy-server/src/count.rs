@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::answer::{Ask, find_model};
 use crate::blocking;
 use crate::error::ApiError;
-use crate::state::{AppState, LoadedModel};
+use crate::model::LoadedModel;
+use crate::state::AppState;
 
 /// Renders and tokenises as for an answer. What does not fit the context is counted too.
 pub(crate) async fn count(state: &AppState, ask: Ask) -> Result<usize, ApiError> {

@@ -15,8 +15,8 @@ use shimmy_chat::TemplateError;
 use shimmy_engine::{EmbedError, GenerateError, InvalidParameter, SubmitError};
 
 use crate::adapters::AdapterFailure;
+use crate::loader::LoadError;
 use crate::public::{capped, without_folders};
-use crate::state::LoadError;
 use crate::store::StoreError;
 use crate::{anthropic, llamacpp, native, ollama, openai, report};
 

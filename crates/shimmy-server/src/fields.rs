@@ -15,7 +15,7 @@ use shimmy_engine::{
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::state::LoadedModel;
+use crate::model::LoadedModel;
 
 /// How tokens are chosen, as far as a request says so. `null` counts as absent.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]

@@ -6,7 +6,7 @@
 use shimmy_engine::{FillInTheMiddle, Prompt, PromptPart};
 
 use crate::error::ApiError;
-use crate::state::LoadedModel;
+use crate::model::LoadedModel;
 
 /// A text with a gap. All of it is the user's: names of special tokens in it stay text.
 #[derive(Debug, Clone, Default)]

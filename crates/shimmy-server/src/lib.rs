@@ -19,11 +19,15 @@ mod failures;
 mod fields;
 mod gap;
 mod ignored;
+mod keep_alive;
 mod lead;
 mod limits;
 mod llamacpp;
+mod loader;
 mod messages;
 mod metrics;
+mod model;
+mod model_info;
 mod native;
 mod ollama;
 mod openai;
@@ -51,10 +55,12 @@ pub use adapters::{
     AdapterFailure, AdapterInfo, AdapterListing, AdapterUse, Adapters, LeavingAdapter, NewAdapter,
 };
 pub use config::{CacheScope, InvalidSecret, Secret, ServerConfig};
+pub use loader::{KeepAlive, LoadError, Loader, Resident};
 pub use metrics::ModelEvents;
-pub use openapi::document;
-pub use state::{
-    AppState, Capability, EngineReport, Hold, KeepAlive, LoadError, LoadedModel, Loader,
-    ModelDetails, ModelInfo, ModelState, ModelStatus, Residence, Resident,
+pub use model::{Hold, LoadedModel, Preset};
+pub use model_info::{
+    Capability, EngineReport, ModelDetails, ModelInfo, ModelState, ModelStatus, Residence,
 };
+pub use openapi::document;
+pub use state::AppState;
 pub use store::{Digest, InvalidDigest, NewModel, Store, StoreError, StoreEvents, StoreProgress};

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{
 };
 
 use crate::error::ApiError;
-use crate::state::LoadedModel;
+use crate::model::LoadedModel;
 
 /// The prompts in `field`, at least one and at most `most`: a text, a list of tokens, a list that
 /// mixes both, or a list of any of these. Every complaint names the place.

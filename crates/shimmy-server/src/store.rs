@@ -10,6 +10,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
+use serde_json::{Map, Value};
+use shimmy_chat::Message;
 
 /// A blob's name: the SHA-256 of what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -115,7 +117,7 @@ pub struct StoreProgress {
 pub type StoreEvents = BoxStream<'static, Result<StoreProgress, StoreError>>;
 
 /// A model to be made of what is there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewModel {
     /// Its name.
     pub name: String,
@@ -125,6 +127,16 @@ pub struct NewModel {
     pub files: Vec<(String, Digest)>,
     /// Adapters that it applies, likewise.
     pub adapters: Vec<(String, Digest)>,
+    /// How its conversations are written, in place of how they were.
+    pub template: Option<String>,
+    /// What it is told before every conversation, in place of what it was.
+    pub system: Option<String>,
+    /// How it is asked where a request does not say, by Ollama's names. The values make sense.
+    pub parameters: Map<String, Value>,
+    /// Messages that every conversation goes on from, in place of those that there were.
+    pub messages: Vec<Message>,
+    /// Texts of licences.
+    pub licenses: Vec<String>,
 }
 
 /// Whatever keeps models. Each method has a default that says no: a store does what it can.

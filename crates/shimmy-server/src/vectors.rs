@@ -9,7 +9,9 @@ use shimmy_engine::{Embeddings, Pooling, Prompt, PromptPart};
 
 use crate::answer::{MODEL_FIELD, find_model};
 use crate::error::{ApiError, ErrorKind};
-use crate::state::{AppState, KeepAlive, LoadedModel};
+use crate::loader::KeepAlive;
+use crate::model::LoadedModel;
+use crate::state::AppState;
 
 /// What a model made of some texts.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ mod adapters;
 mod budget;
 mod catalog;
 mod details;
+mod files;
 mod keep;
 mod lora;
 mod open;
@@ -29,7 +30,9 @@ use shimmy_server::{
 use self::adapters::{Meant, Shelf};
 use self::budget::Limits;
 use self::catalog::Catalog;
+pub(crate) use self::files::Known;
 pub(crate) use self::keep::Keep;
+pub(crate) use self::package::{MAX_BYTES as MAX_TEXT, Package};
 use self::residents::{Budget, Glance, Opening, Residents, Stay};
 use self::target::Target;
 use crate::backend::{self, OpenOptions};

@@ -11,6 +11,7 @@ mod logging;
 mod memory;
 mod places;
 mod size;
+mod store;
 mod terminal;
 
 use std::process::ExitCode;

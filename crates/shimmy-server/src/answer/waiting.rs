@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use shimmy_engine::SubmitError;
 
-use super::{Choice, Ready, TimeLimit};
-use crate::state::LoadedModel;
+use super::choice::Choice;
+use super::prepare::Ready;
+use super::time_limit::TimeLimit;
+use crate::model::LoadedModel;
 
 /// A choice that is ready to be submitted.
 pub(super) struct Waiting {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::state::{AppState, ModelInfo};
+use crate::model_info::ModelInfo;
+use crate::state::AppState;
 
 /// Models of a page where nothing is said, and at most.
 const PAGE: usize = 20;

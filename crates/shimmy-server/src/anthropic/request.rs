@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::fields::{Params, SamplingFields, max_tokens};
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
-use crate::state::KeepAlive;
+use crate::loader::KeepAlive;
 
 /// What agents send by habit and a local model can do without.
 const IGNORED: [&str; 9] = [

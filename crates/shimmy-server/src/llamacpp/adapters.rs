@@ -15,8 +15,9 @@ use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::limits::JsonBody;
 use crate::llamacpp::error::ErrorBody;
+use crate::loader::KeepAlive;
 use crate::query::QueryFields;
-use crate::state::{AppState, KeepAlive};
+use crate::state::AppState;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct AdaptersQuery {

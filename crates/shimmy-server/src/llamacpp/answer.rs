@@ -9,9 +9,9 @@ use super::request::Asked;
 use super::settings::Settings;
 use crate::answer::{Answered, Input};
 use crate::error::ApiError;
+use crate::model::LoadedModel;
 use crate::prompts;
 use crate::report::LlamaTimings;
-use crate::state::LoadedModel;
 
 /// The smallest number that llama-server writes: JSON has no infinity.
 const UNLIKELY: f32 = f32::MIN;

@@ -13,8 +13,10 @@ use crate::answer::find_model;
 use crate::error::{ApiError, ErrorKind};
 use crate::failures::Answering;
 use crate::llamacpp::error::ErrorBody;
+use crate::loader::KeepAlive;
+use crate::model::LoadedModel;
 use crate::query::QueryFields;
-use crate::state::{AppState, KeepAlive, LoadedModel};
+use crate::state::AppState;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct PropsQuery {

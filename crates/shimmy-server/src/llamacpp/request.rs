@@ -15,9 +15,9 @@ use crate::fields::{
 use crate::gap::Gap;
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
+use crate::loader::KeepAlive;
 use crate::prompts::prompts;
 use crate::samplers;
-use crate::state::KeepAlive;
 
 /// The seed that llama-server's clients send for "draw one".
 const RANDOM_SEED: i64 = 0xFFFF_FFFF;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::request::Asked;
 use crate::error::ApiError;
-use crate::state::LoadedModel;
+use crate::model::LoadedModel;
 
 /// What llama-server calls a seed that is drawn.
 const RANDOM_SEED: u64 = 0xFFFF_FFFF;

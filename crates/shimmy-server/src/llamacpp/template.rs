@@ -14,8 +14,9 @@ use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::limits::JsonBody;
 use crate::llamacpp::error::ErrorBody;
+use crate::loader::KeepAlive;
 use crate::messages::{WireMessage, messages};
-use crate::state::{AppState, KeepAlive};
+use crate::state::AppState;
 use crate::tools::tools;
 
 #[derive(Debug, Deserialize, ToSchema)]

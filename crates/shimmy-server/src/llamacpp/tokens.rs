@@ -15,8 +15,10 @@ use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::limits::JsonBody;
 use crate::llamacpp::error::ErrorBody;
+use crate::loader::KeepAlive;
+use crate::model::LoadedModel;
 use crate::prompts::prompts;
-use crate::state::{AppState, KeepAlive, LoadedModel};
+use crate::state::AppState;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = LlamaServerTokenizeRequest)]

@@ -26,7 +26,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use self::events::ModelEvents;
 pub(crate) use self::exposition::{Exposition, Report};
 pub(crate) use self::watch::Watch;
-use crate::state::Loader;
+use crate::loader::Loader;
 
 /// A histogram for each value of a label.
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;

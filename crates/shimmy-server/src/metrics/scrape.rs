@@ -7,7 +7,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
 use prometheus_client::metrics::MetricType;
 
-use crate::state::{EngineReport, Loader, ModelCounts};
+use crate::loader::Loader;
+use crate::model_info::{EngineReport, ModelCounts};
 
 /// Asks the loader at each scrape.
 pub(super) struct AtScrape {

@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use super::error::ErrorBody;
 use crate::failures::Guarded;
-use crate::state::{AppState, ModelCounts};
+use crate::model_info::ModelCounts;
+use crate::state::AppState;
 
 /// The facts of this process, and beside them whatever the binary knows of devices and builds.
 #[derive(Debug, Serialize, ToSchema)]

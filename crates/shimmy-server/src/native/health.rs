@@ -11,8 +11,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::failures::Guarded;
+use crate::model_info::ModelCounts;
 use crate::openai::error::ErrorBody;
-use crate::state::{AppState, ModelCounts};
+use crate::state::AppState;
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]

@@ -14,8 +14,10 @@ use crate::answer::{check_model_name, find_model, unload_model};
 use crate::error::{ApiError, ErrorKind};
 use crate::failures::{Finding, Guarded, Loading};
 use crate::limits::{RestOfPath, check_content_type};
+use crate::loader::KeepAlive;
+use crate::model_info::{EngineReport, ModelInfo, ModelStatus};
 use crate::public::without_folders;
-use crate::state::{AppState, EngineReport, KeepAlive, ModelInfo, ModelStatus};
+use crate::state::AppState;
 
 /// The models there are.
 #[derive(Debug, Serialize, ToSchema)]

@@ -11,10 +11,10 @@ use crate::error::ApiError;
 use crate::fields::{
     LoraField, OneOrMany, Params, SamplingFields, constraint, deadline, max_tokens,
 };
+use crate::keep_alive::keep_alive;
 use crate::limits::JsonBody;
 use crate::messages::{WireMessage, messages};
 use crate::report::{LlamaTimings, OllamaCounts, TokenCounts};
-use crate::state::KeepAlive;
 
 /// What a client sends.
 #[derive(Debug, ToSchema)]
@@ -48,6 +48,9 @@ struct GenerateFields {
     /// A grammar that the answer must fit: llama.cpp's GBNF if its first rule is defined by `::=`,
     /// Lark otherwise.
     grammar: Option<String>,
+    /// How long the model stays in memory afterwards: seconds, or a duration such as `5m`; negative
+    /// is for ever, and zero unloads it when nothing uses it.
+    keep_alive: Option<Value>,
     /// Milliseconds that the answer may take; it then ends as it stands, as one that is too long.
     #[schema(minimum = 1, maximum = 86_400_000)]
     deadline_ms: Option<i64>,
@@ -124,7 +127,7 @@ impl GenerateBody {
                 choices: 1,
                 bytes: body.len(),
                 caller: body.caller(),
-                keep_alive: KeepAlive::Default,
+                keep_alive: keep_alive(fields.keep_alive.as_ref())?,
             },
             stream: fields.stream.unwrap_or(false),
             format: fields.stream_format.unwrap_or_default(),

@@ -17,10 +17,11 @@ use super::request::Common;
 use crate::answer::{self, Answered, Answers, Call, DEFAULT_MODEL, Ending, Input};
 use crate::error::ApiError;
 use crate::limits::JsonBody;
+use crate::loader::KeepAlive;
 use crate::openai::logprobs::ChatToken;
 use crate::report::{self, OllamaCounts};
 use crate::sse::{self, Frames};
-use crate::state::{AppState, KeepAlive};
+use crate::state::AppState;
 
 /// How a route writes what is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

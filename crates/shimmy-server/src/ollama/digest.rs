@@ -6,7 +6,7 @@
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::state::ModelInfo;
+use crate::model_info::ModelInfo;
 
 /// 64 hexadecimal digits.
 pub(super) fn digest(model: &ModelInfo) -> String {

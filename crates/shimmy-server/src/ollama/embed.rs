@@ -12,15 +12,16 @@ use shimmy_engine::{Prompt, PromptPart, SubmitError};
 use utoipa::ToSchema;
 
 use super::error::ErrorBody;
-use super::keep_alive::keep_alive;
 use crate::answer::find_model;
 use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::fields::OneOrMany;
 use crate::ignored::Ignored;
+use crate::keep_alive::keep_alive;
 use crate::limits::JsonBody;
+use crate::model::LoadedModel;
 use crate::report::nanoseconds;
-use crate::state::{AppState, LoadedModel};
+use crate::state::AppState;
 use crate::vectors::{self, Vectors, finished};
 
 /// What a client sends.

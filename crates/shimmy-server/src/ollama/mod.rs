@@ -11,7 +11,6 @@ mod digest;
 pub(crate) mod embed;
 pub(crate) mod error;
 pub(crate) mod generate;
-mod keep_alive;
 mod messages;
 pub(crate) mod models;
 mod options;

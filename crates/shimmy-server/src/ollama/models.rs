@@ -11,7 +11,9 @@ use utoipa::ToSchema;
 use super::digest::digest;
 use super::error::ErrorBody;
 use crate::failures::Guarded;
-use crate::state::{AppState, Capability, ModelInfo, Resident};
+use crate::loader::Resident;
+use crate::model_info::{Capability, ModelInfo};
+use crate::state::AppState;
 
 /// The models there are.
 #[derive(Debug, Serialize, ToSchema)]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Map, Value};
+use shimmy_engine::SamplingParams;
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
@@ -107,6 +109,37 @@ impl Options {
             ignored: ignored(body)?,
         })
     }
+}
+
+/// Whether what is to be every request's options could be one's.
+pub(super) fn check(parameters: &Map<String, Value>) -> Result<(), ApiError> {
+    let all = || Value::Object(parameters.clone());
+    let own: OptionFields = read(all())?;
+    let sampling: SamplingFields = read(all())?;
+    let foreign: ForeignFields = read(all())?;
+    let mut params = SamplingParams::default();
+    sampling.patch().apply(&mut params);
+    let checked = context(own.num_ctx)
+        .and_then(|_| foreign.refuse("options."))
+        .and_then(|()| Ok(params.validate(usize::MAX)?));
+    checked.map_err(|error| match error.param.clone() {
+        Some(field) => {
+            let bare = field.strip_prefix("options.").unwrap_or(&field);
+            error.renamed(&[(field.as_str(), &in_parameters(bare))])
+        }
+        None => error,
+    })
+}
+
+fn read<T: DeserializeOwned>(options: Value) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(options).map_err(|error| {
+        let field = in_parameters(&error.path().to_string());
+        ApiError::field(field, format!("is wrong: {}", error.inner()))
+    })
+}
+
+fn in_parameters(field: &str) -> String {
+    format!("parameters.{field}")
 }
 
 /// A complaint about a sampling field, by the name that it has here.

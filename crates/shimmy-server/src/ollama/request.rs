@@ -6,14 +6,14 @@ use shimmy_chat::Thinking;
 use shimmy_engine::MAX_LOGPROBS;
 use utoipa::ToSchema;
 
-use super::keep_alive::keep_alive;
 use super::options::Options;
 use crate::answer::{Ask, Input};
 use crate::error::ApiError;
 use crate::fields::{Params, bounded, constraint};
 use crate::ignored::Ignored;
+use crate::keep_alive::keep_alive;
 use crate::limits::JsonBody;
-use crate::state::KeepAlive;
+use crate::loader::KeepAlive;
 
 /// What both take beside `options`.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use shimmy_chat::Message;
 use utoipa::ToSchema;
 
 use super::error::ErrorBody;
@@ -18,7 +19,8 @@ use crate::error::ApiError;
 use crate::failures::Loading;
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
-use crate::state::{AppState, ModelDetails};
+use crate::model_info::ModelDetails;
+use crate::state::AppState;
 
 /// What a client sends.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -38,10 +40,17 @@ pub(crate) struct ShowRequest {
 pub(crate) struct Show {
     #[serde(skip_serializing_if = "Option::is_none")]
     license: Option<String>,
-    /// The sampling that its makers recommend, and the context that a request may hold.
+    /// The context that a request may hold, and how its makers would have it asked: lines of a
+    /// name and a value.
     parameters: String,
-    /// Its own template, in Jinja; empty where it has none.
+    /// Its own template, in Jinja or in Go's template language; empty where it has none.
     template: String,
+    /// What it is told before every conversation that brings no such words of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<String>,
+    /// Messages that every conversation goes on from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    messages: Vec<Line>,
     details: Details,
     /// Its metadata. What is too long to be told is null.
     #[schema(value_type = Object)]
@@ -49,6 +58,14 @@ pub(crate) struct Show {
     capabilities: Vec<&'static str>,
     #[schema(value_type = Option<String>, format = DateTime)]
     modified_at: Option<Timestamp>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaShownMessage)]
+struct Line {
+    role: String,
+    content: String,
 }
 
 /// What a model's file says of it
@@ -87,14 +104,22 @@ impl From<ModelDetails> for Show {
             info,
             template,
             license,
+            system,
+            messages,
             context,
             parameters,
             mut metadata,
         } = details;
         let mut lines = format!("{:<30} {context}", "num_ctx");
         for (name, value) in parameters {
-            // Writing to a text does not fail.
-            let _ = write!(lines, "\n{name:<30} {value}");
+            let values = match value {
+                Value::Array(values) => values,
+                value => vec![value],
+            };
+            for value in values {
+                // Writing to a text does not fail. Texts are quoted, as there.
+                let _ = write!(lines, "\n{name:<30} {value}");
+            }
         }
         // It stands in a field of its own.
         metadata.remove("tokenizer.chat_template");
@@ -105,10 +130,18 @@ impl From<ModelDetails> for Show {
             license,
             parameters: lines,
             template: template.unwrap_or_default(),
+            system,
+            messages: messages.into_iter().map(Line::from).collect(),
             details: Details::from(&info),
             model_info: metadata,
             capabilities: capabilities(&info),
             modified_at: info.modified,
         }
+    }
+}
+
+impl From<Message> for Line {
+    fn from(Message { role, content, .. }: Message) -> Self {
+        Self { role, content }
     }
 }

@@ -12,15 +12,18 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::answer::{line, streamed};
 use super::error::{self, ErrorBody};
+use super::messages::{WireMessage, messages};
+use super::options::{self, AllOptions};
 use crate::answer::check_model_name;
 use crate::error::ApiError;
 use crate::failures::Storing;
+use crate::fields::OneOrMany;
 use crate::limits::JsonBody;
 use crate::state::AppState;
 use crate::store::{Digest, NewModel, StoreEvents, StoreProgress};
@@ -73,13 +76,18 @@ pub(crate) struct CreateRequest {
     adapters: Option<BTreeMap<String, String>>,
     /// Whether the progress comes in lines; it does unless told not to.
     stream: Option<bool>,
+    /// Refused: a model is made of its files as they are.
     quantize: Option<String>,
+    /// How its conversations are written, in Go's template language or in Jinja.
     template: Option<String>,
+    /// What it is told before every conversation that brings no such words of its own.
     system: Option<String>,
-    license: Option<Value>,
-    #[schema(value_type = Option<Object>)]
-    parameters: Option<Value>,
-    messages: Option<Vec<Value>>,
+    license: Option<OneOrMany>,
+    /// How it is asked where a request does not say: what `options` takes.
+    #[schema(value_type = Option<AllOptions>)]
+    parameters: Option<Map<String, Value>>,
+    /// Messages that every conversation goes on from.
+    messages: Option<Vec<WireMessage>>,
 }
 
 /// A line of progress. Not streamed, the last one.
@@ -181,7 +189,10 @@ pub(crate) async fn copy(
 #[utoipa::path(
     post, path = "/api/create", tag = "Ollama", operation_id = "ollamaCreate",
     request_body(content = CreateRequest, examples(
-        ("An example" = (value = json!({ "model": "mine", "from": "stub" }))),
+        ("Another system's text" = (value = json!({
+            "model": "mine", "from": "stub", "system": "Be brief.",
+            "parameters": { "temperature": 0.2, "stop": ["\n\n"] },
+        }))),
     )),
     responses(
         (status = 200, description = "How it goes.", content(
@@ -196,33 +207,19 @@ pub(crate) async fn create(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let request: CreateRequest = body.read()?;
-    request.refuse_unsupported()?;
     let stream = request.stream;
     let model = request.model()?;
     told(&state, state.store.create(model), stream).await
 }
 
 impl CreateRequest {
-    /// A model here is its file, with the template and the parameters that stand in it.
-    fn refuse_unsupported(&self) -> Result<(), ApiError> {
-        let sent = [
-            ("quantize", self.quantize.is_some()),
-            ("template", self.template.is_some()),
-            ("system", self.system.is_some()),
-            ("license", self.license.is_some()),
-            ("parameters", self.parameters.is_some()),
-            ("messages", self.messages.is_some()),
-        ];
-        match sent.into_iter().find(|(_, sent)| *sent) {
-            Some((field, _)) => Err(ApiError::field(
-                field,
-                "is not supported: a model is made of its files as they are",
-            )),
-            None => Ok(()),
-        }
-    }
-
     fn model(self) -> Result<NewModel, ApiError> {
+        if self.quantize.is_some_and(|wanted| !wanted.is_empty()) {
+            let reason = "is not supported: a model is made of its files as they are";
+            return Err(ApiError::field("quantize", reason));
+        }
+        let parameters = self.parameters.unwrap_or_default();
+        options::check(&parameters)?;
         let from = self.from.filter(|name| !name.is_empty());
         if let Some(from) = &from {
             check_model_name(from).map_err(|error| error.renamed(&[("model", "from")]))?;
@@ -232,12 +229,22 @@ impl CreateRequest {
             from,
             files: blobs("files", self.files)?,
             adapters: blobs("adapters", self.adapters)?,
+            template: said(self.template),
+            system: said(self.system),
+            parameters,
+            messages: messages(self.messages.unwrap_or_default())?,
+            licenses: OneOrMany::texts(self.license),
         };
         if model.from.is_none() && model.files.is_empty() {
             return Err(ApiError::field("from", "or `files` is required"));
         }
         Ok(model)
     }
+}
+
+/// A text that says something.
+fn said(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn blobs(
@@ -267,10 +274,13 @@ fn is_there(state: &AppState, name: &str) -> bool {
     let bare = name.strip_suffix(":latest").unwrap_or(name);
     let models = state.loader.list();
     models.iter().any(|model| {
+        let mut names = [&model.name].into_iter().chain(&model.aliases);
         model.problem.is_none()
-            && [name, bare]
-                .iter()
-                .any(|name| model.name.eq_ignore_ascii_case(name))
+            && names.any(|known| {
+                [name, bare]
+                    .iter()
+                    .any(|name| known.eq_ignore_ascii_case(name))
+            })
     })
 }
 

@@ -24,9 +24,10 @@ use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, bounded, deadl
 use crate::gap::Gap;
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
+use crate::loader::KeepAlive;
 use crate::openai::error::ErrorBody;
 use crate::prompts::{self, prompts};
-use crate::state::{AppState, KeepAlive};
+use crate::state::AppState;
 use crate::{blocking, samplers, sse};
 use stream::TextFrames;
 

@@ -18,8 +18,10 @@ use crate::anthropic::models::{Page, PageQuery, is_client, model, page};
 use crate::error::ApiError;
 use crate::failures::{Finding, Guarded};
 use crate::limits::RestOfPath;
+use crate::loader::LoadError;
+use crate::model_info::ModelInfo;
 use crate::openapi::Either;
-use crate::state::{AppState, LoadError, ModelInfo};
+use crate::state::AppState;
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OpenAiModelList)]

@@ -13,8 +13,8 @@ use crate::error::ApiError;
 use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, bounded, deadline, max_tokens};
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
+use crate::loader::KeepAlive;
 use crate::messages::{WireMessage, messages};
-use crate::state::KeepAlive;
 use crate::{report, samplers};
 
 /// What agents send by habit and a local model can do without. Present, they are left out, and

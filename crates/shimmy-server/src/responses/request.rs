@@ -18,8 +18,8 @@ use crate::error::{ApiError, ErrorKind};
 use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, constraint, max_tokens};
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
+use crate::loader::KeepAlive;
 use crate::parts;
-use crate::state::KeepAlive;
 
 /// What agents send by habit and a local model can do without.
 const IGNORED: [&str; 9] = [

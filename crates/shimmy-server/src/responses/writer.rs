@@ -19,8 +19,8 @@ use crate::answer::Ending;
 use crate::error::ApiError;
 use crate::ignored::Ignored;
 use crate::lead::Lead;
+use crate::model::LoadedModel;
 use crate::openai;
-use crate::state::LoadedModel;
 
 /// One answer.
 #[derive(Debug)]

@@ -1,10 +1,14 @@
 //! `/api/generate`.
 
+use std::time::Duration;
+
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use shimmy_engine::stub::StubConfig;
+use shimmy_server::KeepAlive;
 
 use crate::support::{Setup, chat, events, filters, with};
+use crate::websocket;
 
 const PATH: &str = "/api/generate";
 
@@ -295,4 +299,32 @@ async fn ollamas_stream_ends_with_an_error_line() {
         last["error"].as_str().unwrap().contains("told to fail"),
         "{last}"
     );
+}
+
+#[tokio::test]
+async fn a_request_says_how_long_its_model_stays() {
+    let server = Setup::default().start().await;
+    let said = || server.loader.kept_alive.lock().unwrap().pop();
+    for (value, kept) in [
+        (json!("10m"), KeepAlive::For(Duration::from_secs(600))),
+        (json!(0), KeepAlive::For(Duration::ZERO)),
+        (json!(-1), KeepAlive::Forever),
+        (json!(null), KeepAlive::Default),
+    ] {
+        let body = json!({ "prompt": "hi", "keep_alive": value });
+        assert_eq!(server.post_json("/api/generate", &body).await.0, 200);
+        assert_eq!(said(), Some(kept), "{value}");
+        let mut client = websocket::connect(&server).await;
+        websocket::send(&mut client, &body).await;
+        websocket::answer(&mut client).await;
+        assert_eq!(said(), Some(kept), "{value}");
+    }
+    let wrong = json!({ "prompt": "hi", "keep_alive": "soon" });
+    let (status, error) = server.post_json("/api/generate", &wrong).await;
+    assert_eq!(status, 400, "{error}");
+    assert!(
+        error["error"].as_str().unwrap().starts_with("`keep_alive`"),
+        "{error}"
+    );
+    assert_eq!(said(), None);
 }

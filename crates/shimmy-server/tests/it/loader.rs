@@ -12,12 +12,13 @@ use shimmy_engine::{AdapterId, AdapterScale, EngineConfig, SamplingParams};
 use shimmy_server::{
     AdapterFailure, AdapterInfo, AdapterListing, Capability, EngineReport, Hold, KeepAlive,
     LoadError, LoadedModel, Loader, ModelDetails, ModelEvents, ModelInfo, ModelStatus, NewAdapter,
-    Resident,
+    Preset, Resident,
 };
 
 /// A loader for servers that never get a request.
 pub(crate) fn loader() -> Arc<dyn Loader> {
-    let model = model(StubConfig::default(), EngineConfig::default(), false, None);
+    let (stub, engine) = (StubConfig::default(), EngineConfig::default());
+    let model = model(stub, engine, false, None, Preset::default());
     Arc::new(TestLoader::new(Arc::new(model)))
 }
 
@@ -40,6 +41,7 @@ pub(crate) fn model(
     engine: EngineConfig,
     base_model: bool,
     template: Option<&str>,
+    preset: Preset,
 ) -> LoadedModel {
     let adapters = (0..stub.adapters as u32)
         .map(|id| AdapterInfo {
@@ -71,6 +73,7 @@ pub(crate) fn model(
             temperature: 0.0,
             ..SamplingParams::default()
         },
+        preset: Arc::new(preset),
         default_adapters: Vec::new(),
         adapters: Arc::new(adapters.into()),
         load_time: Duration::from_millis(7),
@@ -217,8 +220,13 @@ impl Loader for TestLoader {
                 template: Some("{{ messages }}".to_owned()),
                 license: Some("apache-2.0".to_owned()),
                 context: 4096,
-                parameters: vec![("temperature", 0.6), ("top_k", 20.0)],
+                parameters: vec![
+                    ("temperature".to_owned(), json!(0.6)),
+                    ("top_k".to_owned(), json!(20)),
+                    ("stop".to_owned(), json!(["<|end|>", "\n"])),
+                ],
                 metadata: metadata(),
+                ..ModelDetails::default()
             }),
         });
         std::future::ready(details).boxed()

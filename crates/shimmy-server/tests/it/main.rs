@@ -33,6 +33,7 @@ mod ollama_errors;
 mod ollama_models;
 mod ollama_store;
 mod openapi;
+mod preset;
 mod responses;
 mod responses_errors;
 mod responses_socket;

@@ -91,6 +91,14 @@ async fn models_are_copied_deleted_and_made() {
             "create new from Some(\"stub\") with 0 files and 1 adapters",
         ]
     );
+    let create = json!({ "model": "new", "from": "stub", "system": "Be brief.", "template": "{{ .Prompt }}",
+        "parameters": { "temperature": 0.5 }, "license": "MIT",
+        "messages": [{ "role": "user", "content": "hi" }] });
+    assert_eq!(post(&server, "/api/create", &create).await.status(), 200);
+    assert_eq!(
+        server.stored()[1],
+        "it has Some(\"{{ .Prompt }}\"), Some(\"Be brief.\"), {\"temperature\":0.5}, 1, [\"MIT\"]"
+    );
     let response = delete(&server, &json!({ "model": "nobody" })).await;
     assert_eq!(response.status(), 404);
     let error: Value = response.json().await.unwrap();
@@ -122,8 +130,28 @@ async fn what_a_store_is_not_asked_for_is_named() {
         ),
         (
             "/api/create",
-            json!({ "model": "a", "from": "b", "system": "x" }),
-            "`system`",
+            json!({ "model": "a", "from": "b", "parameters": { "temperature": -1 } }),
+            "`parameters.temperature`",
+        ),
+        (
+            "/api/create",
+            json!({ "model": "a", "from": "b", "parameters": { "stop": [7] } }),
+            "`parameters.stop`",
+        ),
+        (
+            "/api/create",
+            json!({ "model": "a", "from": "b", "parameters": { "num_ctx": 0 } }),
+            "`parameters.num_ctx`",
+        ),
+        (
+            "/api/create",
+            json!({ "model": "a", "from": "b", "parameters": { "mirostat": 2 } }),
+            "`parameters.mirostat`",
+        ),
+        (
+            "/api/create",
+            json!({ "model": "a", "from": "b", "messages": [{ "role": "user", "images": ["x"] }] }),
+            "`messages[0].images`",
         ),
         (
             "/api/create",

@@ -74,12 +74,24 @@ impl Store for TestStore {
             from,
             files,
             adapters,
+            template,
+            system,
+            parameters,
+            messages,
+            licenses,
         } = model;
         self.note(format!(
             "create {name} from {from:?} with {} files and {} adapters",
             files.len(),
             adapters.len()
         ));
+        if system.is_some() {
+            let parameters = serde_json::Value::Object(parameters);
+            let messages = messages.len();
+            self.note(format!(
+                "it has {template:?}, {system:?}, {parameters}, {messages}, {licenses:?}"
+            ));
+        }
         let progress = StoreProgress {
             status: "writing manifest".to_owned(),
             ..StoreProgress::default()

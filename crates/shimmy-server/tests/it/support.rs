@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shimmy_engine::stub::{Reply, StubConfig};
 use shimmy_engine::{EngineConfig, EngineStatus};
-use shimmy_server::{AppState, LoadedModel, Loader, Server, ServerConfig, Store};
+use shimmy_server::{AppState, LoadedModel, Loader, Preset, Server, ServerConfig, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) base_model: bool,
     /// The chat template; none is the built-in one, which knows no tools.
     pub(crate) template: Option<&'static str>,
+    /// What holds where a request does not say.
+    pub(crate) preset: Preset,
     /// Whether models are only run.
     pub(crate) without_store: bool,
 }
@@ -130,7 +132,8 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     async fn start(setup: Setup) -> Self {
-        let model = model(setup.stub, setup.engine, setup.base_model, setup.template);
+        let Setup { stub, engine, .. } = setup;
+        let model = model(stub, engine, setup.base_model, setup.template, setup.preset);
         let model = Arc::new(model);
         let loader = Arc::new(TestLoader::new(Arc::clone(&model)));
         let store = Arc::<TestStore>::default();

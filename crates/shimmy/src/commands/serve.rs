@@ -15,6 +15,8 @@ use crate::cli::ServeArgs;
 use crate::config::{self, ModelConfig};
 use crate::failure::Failure;
 use crate::loader::LocalLoader;
+use crate::places;
+use crate::store::LocalStore;
 
 /// How long the start may wait for the first look at the folders: few models are found in that
 /// time, and then the first client sees them in its list.
@@ -37,7 +39,9 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         .chain(residence.pins.iter().cloned().map(Some))
         .collect();
     let options = config::server_options(&args, &models)?;
+    let settings = places::settings(&models);
     let loader = Arc::new(LocalLoader::new(models, options, residence));
+    let store = LocalStore::new(Arc::clone(&loader), settings);
 
     // Two threads carry the bytes of every stream; the computing ones are the engine's own, and
     // more here would only compete with them.
@@ -47,6 +51,10 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         .build()?;
     let outcome = runtime.block_on(async {
         let state = AppState::new(Arc::clone(&loader) as Arc<dyn Loader>, server);
+        let (state, no_store) = match store {
+            Ok(store) => (state.with_store(Arc::new(store)), None),
+            Err(failure) => (state, Some(failure)),
+        };
         let (shutdown, force) = signals()?;
         let looking = tokio::task::spawn_blocking({
             let loader = Arc::clone(&loader);
@@ -61,6 +69,9 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         // After the line with the address, which whoever started this process reads first.
         if let Some(failure) = not_served {
             failure.warn("OLLAMA_HOST is left out");
+        }
+        if let Some(failure) = no_store {
+            failure.warn("models can be run, but not pulled, copied, made or deleted");
         }
         if let Some(listener) = &ollama {
             let address = listener.local_addr()?;

@@ -8,6 +8,7 @@ use shimmy_models::Metadata;
 use shimmy_models::gguf::Value as Gguf;
 use shimmy_server::{LoadError, ModelDetails, ModelInfo};
 
+use super::package::Package;
 use super::target::Target;
 use crate::backend::OpenOptions;
 
@@ -39,16 +40,36 @@ pub(super) fn read(target: &Target, options: &OpenOptions) -> Result<ModelDetail
     let text = |key: &str| metadata.get(key).and_then(Gguf::as_str).map(str::to_owned);
     let number = |key: &str| {
         let value = metadata.get(&format!("general.sampling.{key}"))?;
-        value.as_f64().or_else(|| Some(value.as_u64()? as f64))
+        let whole = value.as_u64().map(Value::from);
+        // What a file of 32 bits says has no more digits than these.
+        whole.or_else(|| Some(json!(value.as_f64()?)))
     };
+    let package = Package::read(&entry.file);
+    let options = OpenOptions {
+        context: package.context(options.context),
+        ..options.clone()
+    };
+    let mut own: Vec<(String, Value)> = PARAMETERS
+        .into_iter()
+        .filter_map(|(ours, theirs)| Some((theirs.to_owned(), number(ours)?)))
+        .collect();
+    own.retain(|(name, _)| !package.params.contains_key(name));
+    // The context has its own place.
+    let packaged = package
+        .params
+        .into_iter()
+        .filter(|(name, _)| name != "num_ctx");
+    let own_template = || metadata.chat_template().map(str::to_owned);
+    let licenses = package.licenses.join("\n\n");
     Ok(ModelDetails {
-        template: metadata.chat_template().map(str::to_owned),
-        license: text("general.license"),
+        template: package.template.or_else(own_template),
+        license: Some(licenses)
+            .filter(|text| !text.is_empty())
+            .or_else(|| text("general.license")),
+        system: package.system,
+        messages: package.messages,
         context: options.context(metadata.context_length()) as usize,
-        parameters: PARAMETERS
-            .into_iter()
-            .filter_map(|(ours, theirs)| Some((theirs, number(ours)?)))
-            .collect(),
+        parameters: own.into_iter().chain(packaged).collect(),
         metadata: metadata
             .entries()
             .iter()

@@ -8,7 +8,7 @@ use shimmy_engine::{AdapterId, SamplingParams, Specials, Tokenizer};
 use shimmy_models::{AdapterFile, Metadata, ModelFile};
 use shimmy_server::{AdapterInfo, Adapters, Hold, LoadedModel, ModelInfo};
 
-use super::package;
+use super::package::{self, Package};
 use super::target::{Entry, Target};
 use crate::backend::{self, Footprint, OpenOptions, Opened, Progress};
 use crate::config::{Adapted, Lora, ModelConfig};
@@ -26,6 +26,7 @@ pub(super) fn measure(
     let loras = loras(entry, models).into_iter();
     let options = OpenOptions {
         adapters: loras.map(|lora| lora.path).collect(),
+        context: Package::read(&entry.file).context(options.context),
         ..options.clone()
     };
     backend::measure(&entry.file, &options)
@@ -42,22 +43,29 @@ pub(super) fn open(
     let started = Instant::now();
     let Target::File(entry) = target else {
         let opened = backend::open_stub(options)?;
-        let template = template(None, None, opened.session.tokenizer())?;
+        let template = template([], None, opened.session.tokenizer())?;
         return Ok(assemble(target, opened, template, started));
     };
     let file = &entry.file;
     check_complete(file)?;
     let metadata = Metadata::open(&file.path).map_err(|error| error.to_string())?;
     let adapters = adapters_for(&metadata, &loras(entry, models))?;
+    let package = Package::read(file);
     let options = OpenOptions {
         adapters: adapters.iter().map(|info| info.path.clone()).collect(),
+        context: package.context(options.context),
         ..options.clone()
     };
     let opened = backend::open(file, &metadata, &options, progress)?;
-    let source = metadata.chat_template();
-    let template = template(source, Some(&metadata), opened.session.tokenizer())?;
+    let packaged = package.jinja(&file.name);
+    let sources = packaged
+        .as_deref()
+        .into_iter()
+        .chain(metadata.chat_template());
+    let template = template(sources, Some(&metadata), opened.session.tokenizer())?;
     Ok(LoadedModel {
-        default_sampling: package::sampling(file, sampling_of(&metadata)),
+        default_sampling: package.sampling(sampling_of(&metadata)),
+        preset: Arc::new(package.preset()),
         adapters: Arc::new(Adapters::from(adapters)),
         ..assemble(target, opened, template, started)
     })
@@ -99,6 +107,7 @@ fn assemble(
         template: Arc::new(template),
         info,
         default_sampling: SamplingParams::default(),
+        preset: Arc::default(),
         default_adapters: Vec::new(),
         adapters: Arc::default(),
         load_time: started.elapsed(),
@@ -122,9 +131,9 @@ fn adapters_for(metadata: &Metadata, loras: &[Lora]) -> Result<Vec<AdapterInfo>,
     (0..).zip(loras).map(open).collect()
 }
 
-/// The model's own template, or a built-in one.
-fn template(
-    source: Option<&str>,
+/// The first of the model's own templates that can be used, or a built-in one.
+fn template<'a>(
+    sources: impl IntoIterator<Item = &'a str>,
     metadata: Option<&Metadata>,
     tokenizer: &dyn Tokenizer,
 ) -> Result<ChatTemplate, String> {
@@ -140,12 +149,15 @@ fn template(
         eos: text_of("tokenizer.ggml.eos_token_id"),
         specials: tokenizer.special_texts().to_vec(),
     };
-    ChatTemplate::new(source, vocabulary()).or_else(|error| {
-        // The model itself is fine, and a built-in template often is what the broken one means.
-        tracing::warn!("the model's chat template cannot be used, a built-in one is: {error}");
-        ChatTemplate::new(None, vocabulary())
-            .map_err(|error| format!("no chat template compiles: {error}"))
-    })
+    for source in sources {
+        match ChatTemplate::new(Some(source), vocabulary()) {
+            Ok(template) => return Ok(template),
+            // The model itself is fine, and the next template often is what the broken one means.
+            Err(error) => tracing::warn!("a chat template of the model cannot be used: {error}"),
+        }
+    }
+    ChatTemplate::new(None, vocabulary())
+        .map_err(|error| format!("no chat template compiles: {error}"))
 }
 
 /// What the file's author recommends, over our defaults.

@@ -29,7 +29,17 @@ impl Entry {
         let mut key = key.unwrap_or_else(|_| file.path.clone());
         // With what its store adds, one file may be several models.
         let companions = &file.companions;
-        for part in companions.adapters.iter().chain(&companions.params) {
+        let parts = [
+            &companions.template,
+            &companions.system,
+            &companions.params,
+            &companions.messages,
+        ];
+        for part in companions
+            .adapters
+            .iter()
+            .chain(parts.into_iter().flatten())
+        {
             key.push(part.file_name().unwrap_or_default());
         }
         Self { key, file, is_base }

@@ -35,6 +35,8 @@ mod service;
 mod settings;
 #[cfg(any(feature = "llama", feature = "native"))]
 mod shutdown;
+#[cfg(any(feature = "llama", feature = "native"))]
+mod store;
 #[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
 mod snapshots;
 #[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]

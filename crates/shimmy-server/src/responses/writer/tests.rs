@@ -24,6 +24,7 @@ fn model() -> LoadedModel {
         template: std::sync::Arc::new(shimmy_chat::ChatTemplate::new(None, vocabulary).unwrap()),
         info: crate::ModelInfo::default(),
         default_sampling: shimmy_engine::SamplingParams::default(),
+        preset: std::sync::Arc::default(),
         default_adapters: Vec::new(),
         adapters: std::sync::Arc::default(),
         load_time: std::time::Duration::ZERO,

@@ -48,6 +48,7 @@ fn model(name: &str) -> LoadedModel {
         template: Arc::new(ChatTemplate::new(None, TemplateVocabulary::default()).unwrap()),
         info: ModelInfo::default(),
         default_sampling: SamplingParams::default(),
+        preset: Arc::default(),
         default_adapters: Vec::new(),
         adapters: Arc::default(),
         load_time: Duration::ZERO,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::error::ApiError;
-use crate::state::KeepAlive;
+use crate::loader::KeepAlive;
 
 /// Seconds above which a time is as good as for ever: a hundred years.
 const FOREVER: f64 = 100.0 * 365.25 * 86_400.0;
@@ -14,7 +14,7 @@ const WORDS: &str =
     "must be a number of seconds or a duration such as \"5m\" or \"1h30m\"; negative is for ever";
 
 /// Reads the field. Negative times mean for ever.
-pub(super) fn keep_alive(value: Option<&Value>) -> Result<KeepAlive, ApiError> {
+pub(crate) fn keep_alive(value: Option<&Value>) -> Result<KeepAlive, ApiError> {
     let seconds = match value {
         None | Some(Value::Null) => return Ok(KeepAlive::Default),
         Some(Value::Number(number)) => number.as_f64(),

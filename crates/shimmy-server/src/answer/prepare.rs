@@ -1,0 +1,116 @@
+//! Everything that is done before the engine hears of a request: template, parameters, tokens.
+
+use std::time::Duration;
+
+use shimmy_chat::{AnswerFormat, ChatPlan, Unheard};
+use shimmy_engine::{
+    AdapterId, AdapterScale, Constraint, GenerateRequest, Prepared, SamplingPatch,
+};
+
+use super::ask::Input;
+use crate::adapters::AdapterUse;
+use crate::error::ApiError;
+use crate::fields::{LoraField, Params};
+use crate::model::LoadedModel;
+
+/// A prompt that is ready for the engine, and how its answer is read.
+pub(super) struct Ready {
+    pub(super) prepared: Prepared,
+    pub(super) format: AnswerFormat,
+    pub(super) unheard: Vec<Unheard>,
+    pub(super) time_limit: Option<Duration>,
+}
+
+/// Pure computation: template, parameters, tokens; `defaults` holds what the server decides.
+pub(super) fn prepare(
+    model: &LoadedModel,
+    input: Input,
+    params: Params,
+    defaults: GenerateRequest,
+) -> Result<(Vec<Ready>, AdapterUse), ApiError> {
+    let (adapters, held) = match &params.lora {
+        Some(lora) => chosen_adapters(model, lora)?,
+        // The model's handle holds these.
+        None => (model.default_adapters.clone(), AdapterUse::default()),
+    };
+    let time_limit = params.time_limit;
+    let has_grammar = matches!(params.constraint, Some(Constraint::Grammar(_)));
+    let plans = input.plan(model, params.constraint)?;
+    let common = GenerateRequest {
+        sampling: params.sampling.over(model)?,
+        max_tokens: params
+            .max_tokens
+            .or(model.preset.max_tokens)
+            .or(defaults.max_tokens),
+        stop: match params.stop.is_empty() {
+            true => model.preset.stop.clone(),
+            false => params.stop,
+        },
+        ignore_eos: params.ignore_eos,
+        adapters,
+        logprobs: params.logprobs,
+        context: params.context,
+        // Nobody gets more time than the server gives.
+        deadline: params.deadline.into_iter().chain(defaults.deadline).min(),
+        ..defaults
+    };
+    let ready = |plan: ChatPlan| {
+        let request = GenerateRequest {
+            prompt: plan.prompt,
+            constraint: plan.constraint,
+            shown: plan.shown,
+            ..common.clone()
+        };
+        let prepared = model.session.prepare(request).map_err(ApiError::from);
+        Ok(Ready {
+            // A grammar that the request has not brought is there for the sake of its tools.
+            prepared: match plan.holds_calls && !has_grammar {
+                true => prepared.map_err(|error| error.renamed(&[("grammar", "tools")]))?,
+                false => prepared?,
+            },
+            format: plan.format,
+            unheard: plan.unheard,
+            time_limit,
+        })
+    };
+    let ready = plans
+        .into_iter()
+        .map(ready)
+        .collect::<Result<_, ApiError>>()?;
+    Ok((ready, held))
+}
+
+/// The adapters that a request chooses, and their use.
+fn chosen_adapters(
+    model: &LoadedModel,
+    lora: &[LoraField],
+) -> Result<(Vec<AdapterScale>, AdapterUse), ApiError> {
+    let chosen = lora.iter().map(|lora| lora.resolve(model));
+    let chosen: Vec<AdapterScale> = chosen.collect::<Result<_, _>>()?;
+    let held = model.adapters.hold(&chosen).map_err(|AdapterId(id)| {
+        let known: Vec<_> = model
+            .adapters
+            .all()
+            .iter()
+            .map(|a| a.id.0.to_string())
+            .collect();
+        let known = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        };
+        ApiError::field("lora", format!("names adapter {id}; loaded are: {known}"))
+    })?;
+    Ok((chosen, held))
+}
+
+/// A sampling change for a running answer, checked as the request's own values were.
+pub(crate) fn checked_patch(
+    model: &LoadedModel,
+    patch: SamplingPatch,
+) -> Result<SamplingPatch, ApiError> {
+    let mut params = model.default_sampling.clone();
+    patch.apply(&mut params);
+    params.validate(model.session.tokenizer().vocabulary())?;
+    Ok(patch)
+}
