@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::{fs, io};
 
+pub use crate::tensor::{Tensor, TensorType};
+
 /// The alignment of tensor data when `general.alignment` is absent.
 pub const DEFAULT_ALIGNMENT: u32 = 32;
 
@@ -138,49 +140,6 @@ impl From<bool> for Value {
     }
 }
 
-/// How a tensor's numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TensorType {
-    /// 32-bit floats.
-    F32 = 0,
-    /// 16-bit floats.
-    F16 = 1,
-}
-
-/// A named array of numbers. `dims[0]` is the length of a row (the fastest index), as in ggml.
-#[derive(Debug, Clone)]
-pub struct Tensor {
-    name: String,
-    dims: Vec<u64>,
-    kind: TensorType,
-    data: Vec<u8>,
-}
-
-impl Tensor {
-    /// A tensor of `values`, row after row, stored as `kind`. The number of values should be the
-    /// product of `dims`; it is not checked, since broken files need the opposite.
-    pub fn new(name: &str, dims: &[u64], kind: TensorType, values: &[f32]) -> Self {
-        let data = match kind {
-            TensorType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            TensorType::F16 => values
-                .iter()
-                .flat_map(|v| f16_bits(*v).to_le_bytes())
-                .collect(),
-        };
-        Self {
-            name: name.to_owned(),
-            dims: dims.to_vec(),
-            kind,
-            data,
-        }
-    }
-
-    /// The size of the tensor's data in bytes, padding not included.
-    pub fn size(&self) -> usize {
-        self.data.len()
-    }
-}
-
 /// Builds one GGUF v3 file, entry by entry, in the order of the calls.
 #[derive(Debug, Clone)]
 pub struct Writer {
@@ -253,7 +212,7 @@ impl Writer {
         }
         let mut offset = 0_u64;
         for tensor in &self.tensors {
-            out.tensor_info(&tensor.name, &tensor.dims, tensor.kind as u32, offset);
+            out.tensor_info(&tensor.name, &tensor.dims, tensor.kind.number(), offset);
             offset = (offset + tensor.data.len() as u64).next_multiple_of(self.alignment.into());
         }
         out
@@ -306,32 +265,9 @@ impl Bytes {
     }
 }
 
-/// Rounds to the nearest IEEE 754 half-precision number, ties to even; too large becomes infinite.
-fn f16_bits(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let sign = ((bits >> 16) & 0x8000) as u16;
-    let magnitude = f32::from_bits(bits & 0x7fff_ffff);
-    if magnitude.is_nan() {
-        return sign | 0x7e00;
-    }
-    // Halves below 2^-14 are multiples of 2^-24, so scaling and rounding is all there is to do.
-    if magnitude < 2.0_f32.powi(-14) {
-        return sign | (magnitude * 2.0_f32.powi(24)).round_ties_even() as u16;
-    }
-    // 65520 lies halfway between the largest half and the next step: from there on, infinity.
-    if magnitude >= 65520.0 {
-        return sign | 0x7c00;
-    }
-    // Dropping 13 mantissa bits: adding just under half a step, and the last kept bit, rounds ties
-    // to even; a carry into the exponent is exactly the next power of two.
-    let bits = magnitude.to_bits();
-    let rounded = bits + 0x0fff + ((bits >> 13) & 1);
-    sign | ((rounded - (112 << 23)) >> 13) as u16
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Tensor, TensorType, Value, Writer, f16_bits};
+    use super::{Tensor, TensorType, Value, Writer};
 
     #[test]
     fn the_layout_is_the_documented_one_byte_for_byte() {
@@ -372,24 +308,5 @@ mod tests {
         let start = writer.header_len().next_multiple_of(64);
         assert_eq!(bytes.len(), start + 128);
         assert_eq!(bytes[start + 64..][..4], 0.5_f32.to_le_bytes());
-    }
-
-    #[test]
-    fn halves_round_to_nearest_even() {
-        let cases = [
-            (0.0, 0x0000),
-            (-0.0, 0x8000),
-            (1.0, 0x3c00),
-            (-2.0, 0xc000),
-            (65504.0, 0x7bff),
-            (65520.0, 0x7c00),
-            (6.103_515_6e-5, 0x0400),
-            (5.960_464_5e-8, 0x0001),
-            (1.0 + 1.0 / 2048.0, 0x3c00),
-            (1.0 + 3.0 / 2048.0, 0x3c02),
-        ];
-        for (value, bits) in cases {
-            assert_eq!(f16_bits(value), bits, "{value}");
-        }
     }
 }

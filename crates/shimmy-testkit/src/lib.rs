@@ -12,10 +12,12 @@
 //! # }
 //! ```
 
+mod blocks;
 pub mod broken;
 pub mod gguf;
 pub mod hub;
 mod line;
 mod random;
 pub mod sha256;
+mod tensor;
 pub mod tiny;

@@ -18,7 +18,8 @@ pub(super) fn describe(keys: &Keys<'_>) -> Result<Plan, PlanError> {
         "gemma" => gemma(keys),
         "gemma2" => gemma2(keys),
         "gemma3" => gemma3(keys),
-        "phi3" => phi3(keys),
+        // Some files name a window, which llama.cpp does not apply either.
+        "phi3" => usual(keys, Pairs::Halves),
         other => Err(Unsupported::Architecture(other.to_owned()).into()),
     }
 }
@@ -87,10 +88,11 @@ fn rope(keys: &Keys<'_>, pairs: Pairs, head: usize) -> Result<Rope, PlanError> {
         None => keys.factor("rope.scale_linear")?,
     };
     let stretch = match scaling {
-        "linear" => factor.unwrap_or(1.0),
+        // As llama.cpp: what has factors by length may be stretched as well.
+        "linear" | "longrope" => factor.unwrap_or(1.0),
         // Files from before the type had a name mean a linear one by a factor.
         "none" if keys.text("rope.scaling.type").is_none() => factor.unwrap_or(1.0),
-        "none" | "longrope" => 1.0,
+        "none" => 1.0,
         other => return Err(keys.unsupported("rope.scaling.type", other)),
     };
     let trained = keys.find_number("rope.scaling.original_context_length")?;
@@ -99,12 +101,16 @@ fn rope(keys: &Keys<'_>, pairs: Pairs, head: usize) -> Result<Rope, PlanError> {
         dimensions: keys.find_number("rope.dimension_count")?.unwrap_or(head),
         base: keys.find_float("rope.freq_base")?.unwrap_or(10_000.0),
         stretch,
-        magnitude: 1.0,
+        magnitude: keys.factor("rope.scaling.attn_factor")?.unwrap_or(1.0),
         short_context: trained.unwrap_or(usize::MAX),
     })
 }
 
 fn granite(keys: &Keys<'_>) -> Result<Plan, PlanError> {
+    // In its files this says whether positions turn anything at all.
+    if keys.flag("rope.scaling.finetuned") == Some(false) {
+        return Err(keys.unsupported("rope.scaling.finetuned", "false"));
+    }
     let mut plan = usual(keys, Pairs::Adjacent)?;
     if let Some(scale) = keys.factor("attention.scale")? {
         plan.scores.scale = scale;
@@ -132,8 +138,11 @@ fn gemma2(keys: &Keys<'_>) -> Result<Plan, PlanError> {
     }
     plan.local = Some(Local {
         window: window(keys)?.unwrap_or(4096),
-        period: 2,
-        rope: plan.rope,
+        period: period(keys, 2)?,
+        rope: Rope {
+            base: local_base(keys)?.unwrap_or(plan.rope.base),
+            ..plan.rope
+        },
     });
     Ok(plan)
 }
@@ -144,14 +153,12 @@ fn gemma3(keys: &Keys<'_>) -> Result<Plan, PlanError> {
     if plan.layers == 62 {
         plan.scores.scale = 1.0 / (plan.width as f32 / plan.heads as f32).sqrt();
     }
-    let period = keys.find_number("attention.sliding_window_pattern")?;
-    let local_base = keys.find_float("rope.freq_base_swa")?;
     if let Some(window) = window(keys)? {
         plan.local = Some(Local {
             window,
-            period: period.filter(|&period| period > 0).unwrap_or(6),
+            period: period(keys, 6)?,
             rope: Rope {
-                base: local_base.unwrap_or(10_000.0),
+                base: local_base(keys)?.unwrap_or(10_000.0),
                 stretch: 1.0,
                 ..plan.rope
             },
@@ -160,13 +167,15 @@ fn gemma3(keys: &Keys<'_>) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
-fn phi3(keys: &Keys<'_>) -> Result<Plan, PlanError> {
-    let mut plan = usual(keys, Pairs::Halves)?;
-    // Some files name a window, which llama.cpp does not apply either.
-    if keys.has_tensor("rope_factors_long.weight") {
-        plan.rope.magnitude = keys.factor("rope.scaling.attn_factor")?.unwrap_or(1.0);
-    }
-    Ok(plan)
+/// Of so many layers the last sees everything.
+fn period(keys: &Keys<'_>, usual: usize) -> Result<usize, PlanError> {
+    let period = keys.find_number("attention.sliding_window_pattern")?;
+    Ok(period.filter(|&period| period > 0).unwrap_or(usual))
+}
+
+/// The base of the rotation in layers with a window.
+fn local_base(keys: &Keys<'_>) -> Result<Option<f32>, PlanError> {
+    keys.find_float("rope.freq_base_swa")
 }
 
 fn window(keys: &Keys<'_>) -> Result<Option<u32>, PlanError> {

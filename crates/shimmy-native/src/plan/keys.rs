@@ -75,14 +75,6 @@ impl<'a> Keys<'a> {
         self.get(name).and_then(Value::as_bool)
     }
 
-    /// Whether there is such a tensor.
-    pub(super) fn has_tensor(&self, name: &str) -> bool {
-        self.metadata
-            .tensors()
-            .iter()
-            .any(|tensor| tensor.name == name)
-    }
-
     /// The second dimension of the token embeddings.
     pub(super) fn vocabulary(&self) -> Result<usize, PlanError> {
         let name = "token_embd.weight";

@@ -3,10 +3,10 @@
 use shimmy_engine::{Runner, Specials, Tokenizer};
 use shimmy_models::Metadata;
 use shimmy_native::{
-    NativeRunner, OpenError, Options, RunnerOptions, Unsupported, open, open_with_progress,
-    supports,
+    NativeRunner, OpenError, Options, RunnerOptions, Support, Unsupported, open,
+    open_with_progress, supports,
 };
-use shimmy_testkit::gguf::{Tensor, TensorType};
+use shimmy_testkit::gguf::{Tensor, TensorType, Writer};
 use shimmy_testkit::{broken, tiny};
 
 use crate::support::{A, Files, bytes, prefill};
@@ -51,6 +51,13 @@ fn what_is_not_known_is_told_before_anything_is_loaded() {
     let error = open(&path, &Options::default()).unwrap_err();
     assert!(matches!(error, OpenError::Unsupported(_)), "{error}");
 
+    let mut writer = tiny::Model::of(tiny::Architecture::granite()).to_writer();
+    assert!(supports_written(&files, &writer).is_ok());
+    // Positions that turn nothing.
+    writer.metadata("granite.rope.scaling.finetuned", false);
+    let refused = supports_written(&files, &writer);
+    assert!(matches!(refused, Err(Unsupported::Setting { .. })));
+
     let shards = tiny::Model::new()
         .write_shards(files.path("").as_path(), "parts", 2)
         .unwrap();
@@ -58,13 +65,18 @@ fn what_is_not_known_is_told_before_anything_is_loaded() {
     assert!(matches!(supports(&metadata), Err(Unsupported::File(_))));
 }
 
+fn supports_written(files: &Files, writer: &Writer) -> Result<Support, Unsupported> {
+    let path = files.path("written.gguf");
+    writer.write(&path).unwrap();
+    supports(&Metadata::open(&path).unwrap())
+}
+
 #[test]
 fn what_a_model_takes_is_known_before_it_is_loaded() {
     let files = Files::new();
     let metadata = Metadata::open(&files.path("tiny.gguf")).unwrap();
     let support = supports(&metadata).unwrap();
-    // Until it has met the bar, llama.cpp is the one to answer.
-    assert!(!support.is_verified);
+    assert!(support.is_verified);
     let tensors = metadata.tensors().iter();
     let in_the_file: u64 = tensors
         .filter_map(shimmy_models::gguf::TensorInfo::size)

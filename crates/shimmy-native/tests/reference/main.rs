@@ -7,7 +7,10 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod architectures;
+mod formats;
 mod logits;
+mod pair;
 mod perplexity;
 mod tokens;
 

@@ -72,7 +72,7 @@ impl Adapter {
             .metadata("general.architecture", "llama")
             .metadata("general.type", "adapter")
             .metadata("general.name", self.name.as_str())
-            .metadata("general.file_type", TensorType::F32 as u32)
+            .metadata("general.file_type", TensorType::F32.file_type())
             .metadata("general.base_model.count", 1)
             .metadata("general.base_model.0.name", "Tiny Llama")
             .metadata("adapter.type", "lora")

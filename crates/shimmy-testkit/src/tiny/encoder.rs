@@ -62,7 +62,7 @@ impl Encoder {
             .metadata("general.architecture", "bert")
             .metadata("general.type", "model")
             .metadata("general.name", "Tiny Encoder")
-            .metadata("general.file_type", TensorType::F32 as u32)
+            .metadata("general.file_type", TensorType::F32.file_type())
             .metadata("bert.context_length", self.context_length)
             .metadata("bert.embedding_length", shape.embedding as u32)
             .metadata("bert.block_count", shape.layers as u32)

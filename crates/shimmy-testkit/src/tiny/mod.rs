@@ -2,14 +2,19 @@
 //! the keys that llama.cpp asks for; must not know the layout of a GGUF file.
 
 mod adapter;
+mod architecture;
 pub mod encoder;
 mod model;
 mod vocabulary;
+mod weights;
 
 pub use adapter::Adapter;
+pub use architecture::Architecture;
 pub use encoder::Encoder;
 pub use model::{CHATML_TEMPLATE, Model};
-pub use vocabulary::{BOS, END_OF_TEXT, EOS, IM_END, IM_START, MERGES, VOCABULARY_SIZE};
+pub use vocabulary::{
+    BOS, END_OF_TEXT, EOS, IM_END, IM_START, KINDS, MERGES, VOCABULARY_SIZE, Vocabulary,
+};
 
 /// The sizes that a model and its adapters must agree on.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +24,8 @@ struct Shape {
     layers: u64,
     heads: u64,
     key_value_heads: u64,
+    /// The width of one head.
+    head: u64,
 }
 
 impl Shape {
@@ -28,21 +35,24 @@ impl Shape {
         layers: 2,
         heads: 4,
         key_value_heads: 2,
+        head: 16,
     };
 
     /// Like the tiny one, but wider: nothing made for one fits the other.
     const OTHER: Self = Self {
         embedding: 96,
         feed_forward: 192,
+        head: 24,
         ..Self::TINY
     };
 
-    const fn head(&self) -> u64 {
-        self.embedding / self.heads
+    /// The width of the queries of all heads together.
+    const fn query(&self) -> u64 {
+        self.head * self.heads
     }
 
     /// The width of the keys, and of the values, of all key-value heads together.
     const fn key_value(&self) -> u64 {
-        self.head() * self.key_value_heads
+        self.head * self.key_value_heads
     }
 }

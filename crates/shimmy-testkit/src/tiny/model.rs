@@ -1,12 +1,12 @@
-//! The tiny model. Owns its metadata and weights, and how they split into shards; must not know
-//! how values are laid out in a file.
+//! The tiny model. Owns its metadata and how it splits into shards; must not know how weights are drawn,
+//! nor how values are laid out in a file.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::{Shape, vocabulary};
+use super::weights::Weights;
+use super::{Architecture, Shape, Vocabulary};
 use crate::gguf::{Tensor, TensorType, Value, Writer};
-use crate::random::Random;
 
 /// A chat template in the ChatML format, the tiny model's default.
 pub const CHATML_TEMPLATE: &str = "\
@@ -18,18 +18,6 @@ pub const CHATML_TEMPLATE: &str = "\
 {%- endif -%}
 ";
 
-/// Multi-byte characters that the model tends to finish once it has begun one, so that streams meet
-/// characters cut in the middle: `é` and `😀`.
-const CHAINS: [&[u8]; 2] = ["é".as_bytes(), "😀".as_bytes()];
-
-/// The weight of a continuation byte against a letter's: enough to win after the byte it continues
-/// (the current token is the largest single part of the residual stream), rarely elsewhere.
-const CONTINUATION: f32 = 0.85;
-
-/// The deviation of the output weights: it makes the logits' deviation about 3, so that sampling
-/// at temperature 1 has clear favourites and yet more than one.
-const OUTPUT_DEVIATION: f32 = 0.35;
-
 /// Builds a GGUF model below 1 MB: Llama architecture, 2 layers, 64 dimensions, 4 heads (2 for keys
 /// and values), a byte-level BPE vocabulary with ChatML's control tokens.
 ///
@@ -39,7 +27,8 @@ const OUTPUT_DEVIATION: f32 = 0.35;
 pub struct Model {
     name: String,
     seed: u64,
-    shape: Shape,
+    architecture: Architecture,
+    vocabulary: Vocabulary,
     context_length: u32,
     add_bos: bool,
     chat_template: Option<String>,
@@ -59,7 +48,8 @@ impl Model {
         Self {
             name: "Tiny Llama".to_owned(),
             seed: 1,
-            shape: Shape::TINY,
+            architecture: Architecture::llama(),
+            vocabulary: Vocabulary::tiny(),
             context_length: 2048,
             add_bos: false,
             chat_template: Some(CHATML_TEMPLATE.to_owned()),
@@ -72,9 +62,28 @@ impl Model {
     pub fn other() -> Self {
         Self {
             name: "Other Llama".to_owned(),
-            shape: Shape::OTHER,
+            architecture: Architecture {
+                shape: Shape::OTHER,
+                ..Architecture::llama()
+            },
             ..Self::new()
         }
+    }
+
+    /// A model of this architecture.
+    pub fn of(architecture: Architecture) -> Self {
+        Self {
+            // Not the architecture's: some names have a meaning to llama.cpp.
+            name: "Tiny model".to_owned(),
+            architecture,
+            ..Self::new()
+        }
+    }
+
+    /// Sets the vocabulary, and with it how texts become tokens.
+    pub fn vocabulary(mut self, vocabulary: Vocabulary) -> Self {
+        self.vocabulary = vocabulary;
+        self
     }
 
     /// Sets `general.name`.
@@ -89,7 +98,7 @@ impl Model {
         self
     }
 
-    /// Sets `llama.context_length`, in tokens.
+    /// Sets the context that the file names, in tokens.
     pub fn context_length(mut self, tokens: u32) -> Self {
         self.context_length = tokens;
         self
@@ -166,43 +175,22 @@ impl Model {
     }
 
     fn put_metadata(&self, writer: &mut Writer) {
-        let shape = self.shape;
+        let key = |name: &str| format!("{}.{name}", self.architecture.name());
+        let size = self.vocabulary.len() as u32;
         writer
-            .metadata("general.architecture", "llama")
+            .metadata("general.architecture", self.architecture.name())
             .metadata("general.type", "model")
             .metadata("general.name", self.name.as_str())
-            .metadata("general.file_type", self.weights as u32)
-            .metadata("llama.vocab_size", vocabulary::VOCABULARY_SIZE)
-            .metadata("llama.context_length", self.context_length)
-            .metadata("llama.embedding_length", shape.embedding as u32)
-            .metadata("llama.block_count", shape.layers as u32)
-            .metadata("llama.feed_forward_length", shape.feed_forward as u32)
-            .metadata("llama.attention.head_count", shape.heads as u32)
-            .metadata(
-                "llama.attention.head_count_kv",
-                shape.key_value_heads as u32,
-            )
-            .metadata("llama.attention.layer_norm_rms_epsilon", 1e-5)
-            .metadata("llama.rope.dimension_count", shape.head() as u32)
-            .metadata("llama.rope.freq_base", 10_000.0)
-            .metadata("tokenizer.ggml.model", "gpt2")
-            .metadata("tokenizer.ggml.pre", "gpt-2")
-            .metadata(
-                "tokenizer.ggml.tokens",
-                Value::Strings(vocabulary::tokens()),
-            )
-            .metadata(
-                "tokenizer.ggml.token_type",
-                Value::I32s(vocabulary::token_types()),
-            )
-            .metadata(
-                "tokenizer.ggml.merges",
-                Value::Strings(vocabulary::merges()),
-            )
-            .metadata("tokenizer.ggml.bos_token_id", vocabulary::BOS)
-            .metadata("tokenizer.ggml.eos_token_id", vocabulary::EOS)
-            .metadata("tokenizer.ggml.eot_token_id", vocabulary::IM_END)
-            .metadata("tokenizer.ggml.padding_token_id", vocabulary::END_OF_TEXT)
+            .metadata("general.file_type", self.weights.file_type())
+            .metadata(&key("vocab_size"), size)
+            .metadata(&key("context_length"), self.context_length);
+        for (key, value) in self.architecture.metadata() {
+            writer.metadata(&key, value);
+        }
+        for (key, value) in self.vocabulary.metadata() {
+            writer.metadata(key, value);
+        }
+        writer
             .metadata("tokenizer.ggml.add_bos_token", self.add_bos)
             .metadata("tokenizer.ggml.add_eos_token", false);
         if let Some(template) = &self.chat_template {
@@ -210,105 +198,21 @@ impl Model {
         }
     }
 
-    /// All tensors. The deviations keep every layer's contribution to the residual stream near 1,
-    /// so that no part of the network drowns the others and the next token depends on all of it.
     fn tensors(&self) -> Vec<Tensor> {
-        let Shape {
-            embedding,
-            feed_forward,
-            ..
-        } = self.shape;
-        let key_value = self.shape.key_value();
-        let vocabulary = u64::from(vocabulary::VOCABULARY_SIZE);
-        let unit = 1.0 / (embedding as f32).sqrt();
-        let tokens = self.values("token_embd.weight", vocabulary * embedding, 1.0);
-        let output = self.output(&tokens);
-        let mut tensors = vec![
-            Tensor::new(
-                "token_embd.weight",
-                &[embedding, vocabulary],
-                self.weights,
-                &tokens,
-            ),
-            self.norm("output_norm.weight"),
-            Tensor::new(
-                "output.weight",
-                &[embedding, vocabulary],
-                self.weights,
-                &output,
-            ),
-        ];
-        let squashed = 0.8 / (feed_forward as f32).sqrt();
-        for layer in 0..self.shape.layers {
-            let name = |part: &str| format!("blk.{layer}.{part}.weight");
-            tensors.extend([
-                self.norm(&name("attn_norm")),
-                self.matrix(&name("attn_q"), [embedding, embedding], 1.4 * unit),
-                self.matrix(&name("attn_k"), [embedding, key_value], 1.4 * unit),
-                self.matrix(&name("attn_v"), [embedding, key_value], 1.4 * unit),
-                self.matrix(&name("attn_output"), [embedding, embedding], unit),
-                self.norm(&name("ffn_norm")),
-                self.matrix(&name("ffn_gate"), [embedding, feed_forward], 1.4 * unit),
-                self.matrix(&name("ffn_up"), [embedding, feed_forward], 1.4 * unit),
-                self.matrix(&name("ffn_down"), [feed_forward, embedding], squashed),
-            ]);
-        }
-        tensors
-    }
-
-    /// The output matrix: each token's row scaled by how often it should win, and the rows of
-    /// continuation bytes turned towards the embedding of the byte they continue.
-    fn output(&self, embeddings: &[f32]) -> Vec<f32> {
-        let width = self.shape.embedding as usize;
-        let count = u64::from(vocabulary::VOCABULARY_SIZE) * self.shape.embedding;
-        let mut output = self.values("output.weight", count, OUTPUT_DEVIATION);
-        for (id, row) in output.chunks_mut(width).enumerate() {
-            let scale = self.output_scale(id as u32);
-            row.iter_mut().for_each(|weight| *weight *= scale);
-        }
-        for (byte, next) in CHAINS
-            .iter()
-            .flat_map(|chain| chain.iter().zip(&chain[1..]))
-        {
-            let from = usize::from(*byte) * width;
-            let to = usize::from(*next) * width;
-            for column in 0..width {
-                output[to + column] = CONTINUATION * OUTPUT_DEVIATION * embeddings[from + column];
-            }
-        }
-        output
-    }
-
-    fn output_scale(&self, id: u32) -> f32 {
-        match u8::try_from(id) {
-            _ if id == vocabulary::IM_START => 0.05,
-            _ if vocabulary::is_control(id) => self.stop_weight,
-            Ok(b' ' | b'a'..=b'z' | b'A'..=b'Z' | b'.') => 1.0,
-            Ok(byte) if CHAINS.iter().any(|chain| chain[0] == byte) => 1.1,
-            Ok(_) => 0.25,
-            Err(_) => 0.9,
-        }
-    }
-
-    fn matrix(&self, name: &str, dims: [u64; 2], deviation: f32) -> Tensor {
-        let values = self.values(name, dims[0] * dims[1], deviation);
-        Tensor::new(name, &dims, self.weights, &values)
-    }
-
-    fn values(&self, name: &str, count: u64, deviation: f32) -> Vec<f32> {
-        Random::new(self.seed, name).normals(count as usize, deviation)
-    }
-
-    /// Norms stay F32 in every file type: llama.cpp expects them so.
-    fn norm(&self, name: &str) -> Tensor {
-        let ones = vec![1.0; self.shape.embedding as usize];
-        Tensor::new(name, &[self.shape.embedding], TensorType::F32, &ones)
+        let weights = Weights {
+            architecture: &self.architecture,
+            vocabulary: &self.vocabulary,
+            seed: self.seed,
+            kind: self.weights,
+            stop_weight: self.stop_weight,
+        };
+        weights.tensors()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Model;
+    use super::{Architecture, Model};
     use crate::gguf::TensorType;
 
     #[test]
@@ -317,6 +221,33 @@ mod tests {
         assert!(bytes.len() < 1_000_000, "{} bytes", bytes.len());
         assert!(bytes == Model::new().to_bytes());
         assert!(bytes != Model::new().seed(2).to_bytes());
+    }
+
+    #[test]
+    fn models_of_every_architecture_are_small() {
+        for architecture in [
+            Architecture::llama_with_biases(),
+            Architecture::llama_stretched(),
+            Architecture::llama_3(),
+            Architecture::llama_long(),
+            Architecture::qwen2(),
+            Architecture::qwen3(),
+            Architecture::gemma(),
+            Architecture::gemma2(),
+            Architecture::gemma2_in_threes(),
+            Architecture::gemma3(),
+            Architecture::gemma3_in_threes(),
+            Architecture::phi3(),
+            Architecture::phi4(),
+            Architecture::granite(),
+            Architecture::lfm2(),
+            Architecture::mamba(),
+        ] {
+            let bytes = Model::of(architecture.clone()).to_bytes().len();
+            assert!(bytes < 2_000_000, "{architecture:?}: {bytes} bytes");
+        }
+        let halved = Model::of(Architecture::wide()).weights(TensorType::F16);
+        assert!(halved.to_bytes().len() < 2_000_000);
     }
 
     #[test]

@@ -1,8 +1,14 @@
-//! The tiny model's byte-level BPE vocabulary. Owns the token ids: 0–255 are the bytes themselves,
-//! then the merges in order, then the control tokens. Must not know weights.
+//! Vocabularies of the tiny models. Owns the tokens, their ids and how texts become tokens; must not know
+//! weights.
 
-/// The merges, in order of rank, in GPT-2's alphabet (`Ġ` is a space). Few, so that texts become
-/// mostly bytes; `ü` is one of them and `é` is not, so both kinds of non-ASCII text occur.
+use std::collections::HashSet;
+
+use crate::gguf::Value;
+use crate::random::Random;
+
+/// The merges of the tiny vocabulary, in order of rank, in GPT-2's alphabet (`Ġ` is a space). Few, so
+/// that texts become mostly bytes; `ü` is one of them and `é` is not, so both kinds of non-ASCII text
+/// occur.
 pub const MERGES: &[(&str, &str)] = &[
     ("h", "e"),
     ("l", "l"),
@@ -22,44 +28,199 @@ pub const MERGES: &[(&str, &str)] = &[
     ("{", "\""),
 ];
 
-/// The token `<|endoftext|>`.
+/// The tiny vocabulary's token `<|endoftext|>`.
 pub const END_OF_TEXT: u32 = 256 + MERGES.len() as u32;
-/// The token `<|im_start|>`, which opens a chat turn.
+/// The tiny vocabulary's token `<|im_start|>`, which opens a chat turn.
 pub const IM_START: u32 = END_OF_TEXT + 1;
-/// The token `<|im_end|>`, which closes a chat turn.
+/// The tiny vocabulary's token `<|im_end|>`, which closes a chat turn.
 pub const IM_END: u32 = END_OF_TEXT + 2;
-/// The token that begins a text where `add_bos_token` asks for it.
+/// The tiny vocabulary's token that begins a text where `add_bos_token` asks for it.
 pub const BOS: u32 = END_OF_TEXT;
-/// The token that ends a generation.
+/// The tiny vocabulary's token that ends a generation.
 pub const EOS: u32 = IM_END;
-/// How many tokens there are.
+/// How many tokens the tiny vocabulary has.
 pub const VOCABULARY_SIZE: u32 = IM_END + 1;
 
 const CONTROL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
-/// Every token's text in GPT-2's alphabet, in order of id.
-pub(super) fn tokens() -> Vec<String> {
-    let bytes = (0..=255).map(|byte| byte_symbol(byte).to_string());
-    let merged = MERGES.iter().map(|(left, right)| format!("{left}{right}"));
-    let control = CONTROL_TOKENS.iter().map(ToString::to_string);
-    bytes.chain(merged).chain(control).collect()
+/// Characters of every kind that rules of splitting tell apart: letters of both cases, of neither and
+/// of scripts that have rules of their own, marks, numbers, white space, punctuation and symbols.
+#[rustfmt::skip]
+pub const KINDS: [char; 52] = [
+    'a', 'r', 'e', 's', 't', 'l', 'Z', 'S', 'L', 'é', 'À', 'ß', 'ǅ', 'ʰ', 'א', 'я', '中', 'あ', 'カ',
+    '한', 'ไ', '\u{93e}', '\u{301}', '1', '2', '7', '٣', '½', 'Ⅳ', ' ', '\n', '\r', '\t', '\u{a0}',
+    '\u{3000}', '.', ',', '\'', '"', '(', '/', '_', '!', '，', '。', '$', '+', '<', '^', '~', '€', '😀',
+];
+
+/// Texts that are tokens without a way to them by merges.
+const WHOLE_WORDS: [&str; 4] = ["Ġart", "tree", "123", "ĊĊĊ"];
+
+/// The kinds of `llama_token_type`.
+const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const BYTE: i32 = 6;
+
+/// Tokens, and the method that finds them in texts.
+#[derive(Debug, Clone)]
+pub struct Vocabulary {
+    tokens: Vec<String>,
+    types: Vec<i32>,
+    /// What the method needs beside them, by keys.
+    settings: Vec<(&'static str, Value)>,
 }
 
-/// Every token's type, in order of id: 1 for text, 3 for control (`llama_token_type`).
-pub(super) fn token_types() -> Vec<i32> {
-    (0..VOCABULARY_SIZE)
-        .map(|id| if is_control(id) { 3 } else { 1 })
-        .collect()
-}
+impl Vocabulary {
+    /// The tiny vocabulary: 0–255 are the bytes themselves, then come the merges in order, then the
+    /// control tokens.
+    pub fn tiny() -> Self {
+        let merges = MERGES
+            .iter()
+            .map(|&(left, right)| (left.to_owned(), right.to_owned()));
+        let mut vocabulary = Self::of_bytes("gpt-2", &merges.collect::<Vec<_>>(), &[]);
+        vocabulary.settings.extend([
+            ("tokenizer.ggml.bos_token_id", BOS.into()),
+            ("tokenizer.ggml.eos_token_id", EOS.into()),
+            ("tokenizer.ggml.eot_token_id", IM_END.into()),
+            ("tokenizer.ggml.padding_token_id", END_OF_TEXT.into()),
+        ]);
+        vocabulary
+    }
 
-/// The merges as the file writes them, `left right`.
-pub(super) fn merges() -> Vec<String> {
-    let pair = |(left, right): &(&str, &str)| format!("{left} {right}");
-    MERGES.iter().map(pair).collect()
-}
+    /// A byte-level vocabulary that splits texts as the pre-tokenizer `pre` does: every two of
+    /// [`KINDS`] are a token, so that a split between them shows.
+    pub fn byte_pairs(pre: &str) -> Self {
+        let mut merges = Vec::new();
+        let mut known = HashSet::new();
+        let mut merge = |left: &str, right: &str| {
+            if known.insert((left.to_owned(), right.to_owned())) {
+                merges.push((left.to_owned(), right.to_owned()));
+            }
+        };
+        let spelled = KINDS.map(|kind| {
+            let mut bytes = [0; 4];
+            let bytes = kind.encode_utf8(&mut bytes).bytes().map(byte_symbol);
+            bytes.collect::<Vec<char>>()
+        });
+        for character in &spelled {
+            for length in 1..character.len() {
+                let left: String = character[..length].iter().collect();
+                merge(&left, &character[length].to_string());
+            }
+        }
+        let spelled = spelled.map(String::from_iter);
+        for left in &spelled {
+            spelled.iter().for_each(|right| merge(left, right));
+        }
+        let mut vocabulary = Self::of_bytes(pre, &merges, &WHOLE_WORDS);
+        let end = vocabulary.tokens.len() as u32 - CONTROL_TOKENS.len() as u32;
+        vocabulary.settings.extend([
+            ("tokenizer.ggml.bos_token_id", end.into()),
+            ("tokenizer.ggml.eos_token_id", (end + 2).into()),
+        ]);
+        vocabulary
+    }
 
-pub(super) fn is_control(id: u32) -> bool {
-    id >= END_OF_TEXT
+    /// SentencePiece's: bytes as a last resort, the letters of [`KINDS`], every two of them and some
+    /// words, by random scores.
+    pub fn pieces(space_before: bool) -> Self {
+        let mut vocabulary = Self {
+            tokens: Vec::new(),
+            types: Vec::new(),
+            settings: Vec::new(),
+        };
+        vocabulary.add(UNKNOWN, ["<unk>".to_owned()]);
+        vocabulary.add(CONTROL, ["<s>", "</s>"].map(ToOwned::to_owned));
+        vocabulary.add(BYTE, (0..=255).map(|byte| format!("<0x{byte:02X}>")));
+        vocabulary.add(USER_DEFINED, ["<h1>", "<table>"].map(ToOwned::to_owned));
+        // The others are spelled in bytes.
+        let letters = KINDS
+            .iter()
+            .filter(|kind| !kind.is_control() && **kind != '😀');
+        let letters: Vec<String> = letters
+            .map(|kind| kind.to_string().replace(' ', "▁"))
+            .collect();
+        vocabulary.add(NORMAL, letters.iter().cloned());
+        let pairs = letters
+            .iter()
+            .flat_map(|left| letters.iter().map(move |right| format!("{left}{right}")));
+        vocabulary.add(NORMAL, pairs);
+        let words = [
+            "▁▁▁",
+            "▁▁▁▁",
+            "▁art",
+            "▁tree",
+            "rest",
+            "中あ한",
+            "127",
+            "▁la.",
+            "...",
+        ];
+        vocabulary.add(NORMAL, words.map(ToOwned::to_owned));
+        let mut scores = Random::new(1, "scores").normals(vocabulary.len(), 10.0);
+        // Some are equal, so that the place decides.
+        scores.iter_mut().for_each(|score| *score = score.round());
+        vocabulary.settings = vec![
+            ("tokenizer.ggml.model", "llama".into()),
+            ("tokenizer.ggml.pre", "default".into()),
+            ("tokenizer.ggml.scores", Value::F32s(scores)),
+            ("tokenizer.ggml.add_space_prefix", space_before.into()),
+            ("tokenizer.ggml.bos_token_id", 1.into()),
+            ("tokenizer.ggml.eos_token_id", 2.into()),
+            ("tokenizer.ggml.unknown_token_id", 0.into()),
+        ];
+        vocabulary
+    }
+
+    /// Bytes, merges, words without merges, and the control tokens.
+    fn of_bytes(pre: &str, merges: &[(String, String)], words: &[&str]) -> Self {
+        let mut vocabulary = Self {
+            tokens: Vec::new(),
+            types: Vec::new(),
+            settings: Vec::new(),
+        };
+        vocabulary.add(NORMAL, (0..=255).map(|byte| byte_symbol(byte).to_string()));
+        let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
+        vocabulary.add(NORMAL, merged);
+        vocabulary.add(NORMAL, words.iter().map(ToString::to_string));
+        vocabulary.add(CONTROL, CONTROL_TOKENS.map(ToOwned::to_owned));
+        let pair = |(left, right): &(String, String)| format!("{left} {right}");
+        vocabulary.settings = vec![
+            ("tokenizer.ggml.model", "gpt2".into()),
+            ("tokenizer.ggml.pre", pre.into()),
+            (
+                "tokenizer.ggml.merges",
+                Value::Strings(merges.iter().map(pair).collect()),
+            ),
+        ];
+        vocabulary
+    }
+
+    fn add(&mut self, kind: i32, tokens: impl IntoIterator<Item = String>) {
+        self.tokens.extend(tokens);
+        self.types.resize(self.tokens.len(), kind);
+    }
+
+    /// How many tokens there are.
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub(super) fn is_control(&self, id: u32) -> bool {
+        self.types.get(id as usize) == Some(&CONTROL)
+    }
+
+    /// Its entries in a file.
+    pub(super) fn metadata(&self) -> Vec<(&'static str, Value)> {
+        let tokens = Value::Strings(self.tokens.clone());
+        let types = Value::I32s(self.types.clone());
+        let lists = [
+            ("tokenizer.ggml.tokens", tokens),
+            ("tokenizer.ggml.token_type", types),
+        ];
+        lists.into_iter().chain(self.settings.clone()).collect()
+    }
 }
 
 /// GPT-2's map of bytes to printable characters: a byte that is printable in Latin-1 stands for
@@ -77,7 +238,7 @@ fn byte_symbol(byte: u8) -> char {
 mod tests {
     use std::collections::HashSet;
 
-    use super::{MERGES, VOCABULARY_SIZE, byte_symbol, token_types, tokens};
+    use super::{MERGES, VOCABULARY_SIZE, Vocabulary, byte_symbol};
 
     #[test]
     fn the_byte_alphabet_is_gpt2s() {
@@ -90,15 +251,21 @@ mod tests {
 
     #[test]
     fn every_token_is_unique_and_has_a_type() {
-        let tokens = tokens();
-        assert_eq!(tokens.len(), VOCABULARY_SIZE as usize);
-        assert_eq!(token_types().len(), tokens.len());
-        assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), tokens.len());
+        for vocabulary in [
+            Vocabulary::tiny(),
+            Vocabulary::byte_pairs("gpt-2"),
+            Vocabulary::pieces(true),
+        ] {
+            let tokens = &vocabulary.tokens;
+            assert_eq!(vocabulary.types.len(), tokens.len());
+            assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), tokens.len());
+        }
+        assert_eq!(Vocabulary::tiny().len(), VOCABULARY_SIZE as usize);
     }
 
     #[test]
     fn every_merge_joins_tokens_that_exist_before_it() {
-        let tokens = tokens();
+        let tokens = Vocabulary::tiny().tokens;
         for (rank, (left, right)) in MERGES.iter().enumerate() {
             let known = &tokens[..256 + rank];
             assert!(known.iter().any(|token| token == left), "{left}");
