@@ -23,18 +23,11 @@ pub(super) struct BytePairs {
     /// `left right`, by rank.
     merges: Texts,
     by_pair: Table,
-    /// Whether a word that is a token is not merged anew.
-    whole_words: bool,
     alphabet: Alphabet,
 }
 
 impl BytePairs {
-    pub(super) fn read(
-        metadata: &Metadata,
-        file: &[u8],
-        rule: Rule,
-        whole_words: bool,
-    ) -> Result<Self, Fault> {
+    pub(super) fn read(metadata: &Metadata, file: &[u8], rule: Rule) -> Result<Self, Fault> {
         let key = "tokenizer.ggml.merges";
         let merges = arrays::texts(metadata, file, key)?;
         let merges = merges.ok_or_else(|| Fault::Key(key.to_owned()))?;
@@ -54,7 +47,6 @@ impl BytePairs {
             classes: Classes::new(),
             merges,
             by_pair,
-            whole_words,
             alphabet: Alphabet::new(),
         })
     }
@@ -92,7 +84,7 @@ impl BytePairs {
         } = scratch;
         // Most words of a text are tokens; where merging is asked for, it leads there only if every
         // part of the way is a merge, so it has to be gone.
-        if self.whole_words
+        if self.rule.whole_words
             && let Some(token) = vocabulary.token(word)
         {
             return out.push(token);

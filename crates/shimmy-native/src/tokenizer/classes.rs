@@ -7,61 +7,81 @@ use regex_syntax::hir::{Class as HirClass, HirKind};
 pub(super) enum Class {
     /// `\p{L}`.
     Letter,
+    /// `\p{M}`.
+    Mark,
     /// `\p{N}`.
     Number,
+    /// `\p{P}`.
+    Punctuation,
+    /// `\p{S}`.
+    Symbol,
     /// `\s`.
     Space,
     /// All others.
     Other,
 }
 
+impl Class {
+    /// Whether it is neither letter nor number nor white space, which many rules take together.
+    pub(super) fn is_rest(self) -> bool {
+        !matches!(self, Self::Letter | Self::Number | Self::Space)
+    }
+}
+
 /// The tables: ASCII by index, the rest by binary search.
 #[derive(Debug)]
 pub(super) struct Classes {
     ascii: [Class; 128],
-    letters: Vec<(char, char)>,
+    /// Ascending ranges; what is in none is looked up elsewhere.
+    ranges: Vec<(char, char, Class)>,
 }
 
 impl Classes {
     pub(super) fn new() -> Self {
-        let ascii = std::array::from_fn(|byte| match byte as u8 as char {
-            character if character.is_ascii_alphabetic() => Class::Letter,
-            character if character.is_ascii_digit() => Class::Number,
-            character if character.is_whitespace() => Class::Space,
-            _ => Class::Other,
-        });
-        Self {
-            ascii,
-            letters: letters(),
+        let mut ranges = Vec::new();
+        for (name, class) in [
+            ("L", Class::Letter),
+            ("M", Class::Mark),
+            ("P", Class::Punctuation),
+            ("S", Class::Symbol),
+        ] {
+            let of_class = ranges_of(name).into_iter();
+            ranges.extend(of_class.map(|(first, last)| (first, last, class)));
         }
+        ranges.sort_unstable_by_key(|&(first, ..)| first);
+        let mut classes = Self {
+            ascii: [Class::Other; 128],
+            ranges,
+        };
+        classes.ascii = std::array::from_fn(|byte| classes.find(byte as u8 as char));
+        classes
     }
 
     #[inline]
     pub(super) fn of(&self, character: char) -> Class {
-        if let Some(class) = self.ascii.get(character as usize) {
-            return *class;
+        match self.ascii.get(character as usize) {
+            Some(class) => *class,
+            None => self.find(character),
         }
+    }
+
+    fn find(&self, character: char) -> Class {
         let after = self
-            .letters
-            .partition_point(|&(first, _)| first <= character);
-        let is_letter = after
-            .checked_sub(1)
-            .is_some_and(|at| character <= self.letters[at].1);
-        if is_letter {
-            Class::Letter
-        } else if character.is_numeric() {
-            Class::Number
-        } else if character.is_whitespace() {
-            Class::Space
-        } else {
-            Class::Other
+            .ranges
+            .partition_point(|&(first, ..)| first <= character);
+        let range = after.checked_sub(1).map(|at| self.ranges[at]);
+        match range {
+            Some((_, last, class)) if character <= last => class,
+            _ if character.is_numeric() => Class::Number,
+            _ if character.is_whitespace() => Class::Space,
+            _ => Class::Other,
         }
     }
 }
 
-/// The ranges of `\p{L}`: the standard library only knows the larger class of alphabetic characters.
-fn letters() -> Vec<(char, char)> {
-    let Ok(parsed) = regex_syntax::parse(r"\p{L}") else {
+/// The ranges of a general category, which the standard library does not know.
+fn ranges_of(category: &str) -> Vec<(char, char)> {
+    let Ok(parsed) = regex_syntax::parse(&format!(r"\p{{{category}}}")) else {
         return Vec::new();
     };
     match parsed.kind() {
@@ -81,17 +101,25 @@ mod tests {
     fn letters_are_letters_and_not_merely_alphabetic() {
         let classes = Classes::new();
         for (character, class) in [
+            ('a', Class::Letter),
+            ('7', Class::Number),
+            ('\n', Class::Space),
+            ('_', Class::Punctuation),
+            ('$', Class::Symbol),
+            ('\u{1}', Class::Other),
             ('é', Class::Letter),
             ('ß', Class::Letter),
             ('中', Class::Letter),
             ('ª', Class::Letter),
             // Alphabetic, but a mark and a number.
-            ('\u{0345}', Class::Other),
+            ('\u{0345}', Class::Mark),
             ('Ⅳ', Class::Number),
             ('½', Class::Number),
             ('\u{a0}', Class::Space),
             ('\u{3000}', Class::Space),
-            ('😀', Class::Other),
+            ('。', Class::Punctuation),
+            ('😀', Class::Symbol),
+            ('\u{200d}', Class::Other),
         ] {
             assert_eq!(classes.of(character), class, "{character:?}");
         }

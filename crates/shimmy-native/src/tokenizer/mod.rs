@@ -49,7 +49,7 @@ enum Method {
 /// A method that is known.
 #[derive(Debug, Clone, Copy)]
 enum Known {
-    BytePairs { rule: Rule, llama3: bool },
+    BytePairs(Rule),
     Pieces,
 }
 
@@ -64,14 +64,15 @@ impl NativeTokenizer {
         let flag = |key: &str| metadata.get(key).and_then(Value::as_bool);
         let known = known(metadata)?;
         let (vocabulary, method, adds_begin) = match known {
-            Known::BytePairs { rule, llama3 } => {
-                let pairs = BytePairs::read(metadata, file, rule, llama3)?;
-                let vocabulary = Vocabulary::read(metadata, file, 11, 11)?;
-                (vocabulary, Method::BytePairs(Box::new(pairs)), llama3)
+            Known::BytePairs(rule) => {
+                let pairs = BytePairs::read(metadata, file, rule)?;
+                let begin = rule.has_begin.then_some(11);
+                let vocabulary = Vocabulary::read(metadata, file, begin, 11)?;
+                (vocabulary, Method::BytePairs(Box::new(pairs)), rule.begins)
             }
             Known::Pieces => {
                 let space_before = flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
-                let vocabulary = Vocabulary::read(metadata, file, 1, 2)?;
+                let vocabulary = Vocabulary::read(metadata, file, Some(1), 2)?;
                 (vocabulary, Method::Pieces { space_before }, true)
             }
         };
@@ -102,10 +103,7 @@ fn known(metadata: &Metadata) -> Result<Known, Unsupported> {
         "llama" => Ok(Known::Pieces),
         "gpt2" => {
             let unknown = || Unsupported::Tokenizer(format!("gpt2 with the words of {pre:?}"));
-            let rule = Rule::named(pre).ok_or_else(unknown)?;
-            // Llama 3's own: whole words count, and texts begin with a token by default.
-            let llama3 = rule == Rule::Llama3 { digits: 3 } && !matches!(pre, "dbrx" | "smaug-bpe");
-            Ok(Known::BytePairs { rule, llama3 })
+            Rule::named(pre).map(Known::BytePairs).ok_or_else(unknown)
         }
         other => Err(Unsupported::Tokenizer(format!("{other:?}"))),
     }

@@ -108,7 +108,8 @@ fn offer(
     };
     if let Some(token) = vocabulary.token(&text[first.start..second.end]) {
         heap.push(Candidate {
-            score: vocabulary.scores[token as usize],
+            // No score is worse than another for being a negative zero.
+            score: vocabulary.scores[token as usize] + 0.0,
             left: Reverse(left),
             size: first.len() + second.len(),
         });

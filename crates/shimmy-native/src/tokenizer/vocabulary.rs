@@ -147,7 +147,7 @@ impl Vocabulary {
     pub(super) fn read(
         metadata: &Metadata,
         file: &[u8],
-        begin: Token,
+        begin: Option<Token>,
         end: Token,
     ) -> Result<Self, Fault> {
         let key = "tokenizer.ggml.tokens";
@@ -179,10 +179,10 @@ impl Vocabulary {
             separator: None,
             fillers: [None; 6],
         };
-        let named = |key, default| vocabulary.named(metadata, key, Some(default));
+        let named = |key, default| vocabulary.named(metadata, key, default);
         let (begin, end) = (
             named("tokenizer.ggml.bos_token_id", begin),
-            named("tokenizer.ggml.eos_token_id", end),
+            named("tokenizer.ggml.eos_token_id", Some(end)),
         );
         // The key is spelled like this in every file.
         let separator = vocabulary.named(metadata, "tokenizer.ggml.seperator_token_id", None);

@@ -1,173 +1,203 @@
-//! How texts are split into words before byte pairs are merged. Owns the rules, which are those of
-//! the models' own tokenizers as regular expressions, written out as a walk over characters.
+//! How texts are split into words before byte pairs are merged. Owns which rule has which name and what
+//! its stages are; each stage splits the pieces of the one before it.
 
-use super::classes::{Class, Classes};
+mod sets;
+mod stage;
 
-/// A rule of splitting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
-    /// GPT-2: `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
-    Gpt2,
-    /// The same between single digits.
-    Digits,
-    /// Llama 3, with up to so many digits in a word (1 in Qwen 2): contractions in any case, then
-    /// `[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`.
-    Llama3 { digits: usize },
+use super::classes::Classes;
+use stage::{Letters, Stage, Usual};
+
+/// A rule of splitting, and what goes with its name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rule {
+    stages: &'static [Stage],
+    /// Whether a word that is a token is not merged anew.
+    pub(super) whole_words: bool,
+    /// Whether texts begin with a token where the file does not say.
+    pub(super) begins: bool,
+    /// Whether there is such a token where the file names none.
+    pub(super) has_begin: bool,
 }
 
+/// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
+const GPT2: Rule = Rule::of(&[Stage::Gpt2]);
+
+/// The same between single digits.
+const DIGITS: Rule = Rule::of(&[sets::NUMBER.in_runs_of(1), Stage::Gpt2]);
+
+/// Contractions in any case, then
+/// `[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`.
+const LLAMA3: Rule = Rule::of(&[Stage::Usual(Usual::LLAMA3)]);
+
+/// Llama 3's with single digits.
+const QWEN2: Rule = Rule::of(&[Stage::Usual(Usual::QWEN2)]);
+
+/// Qwen 2's, where marks are letters.
+const QWEN35: Rule = Rule::of(&[Stage::Usual(Usual {
+    letters: Letters::WithMarks,
+    ..Usual::QWEN2
+})]);
+
+/// Qwen 2's, where line breaks do not stay with what is before them.
+const SEED_CODER: Rule = Rule::of(&[Stage::Usual(Usual {
+    behind: &[],
+    ..Usual::QWEN2
+})]);
+
+/// Qwen 2's without contractions.
+const UFAKZEKA: Rule = Rule::of(&[Stage::Usual(Usual {
+    contractions: false,
+    ..Usual::QWEN2
+})]);
+
+/// Qwen 2's, line by line.
+const LAGUNA: Rule = Rule::of(&[Stage::Lines, Stage::Usual(Usual::QWEN2)]);
+
+/// Digits in threes, then Llama 3's.
+const MINICPM5: Rule = Rule::of(&[
+    sets::NUMBER.in_runs_of(3),
+    Stage::Usual(Usual {
+        digits: usize::MAX,
+        ..Usual::LLAMA3
+    }),
+]);
+
+/// Words begin where small letters become capital ones:
+/// `[^\r\n\p{L}\p{N}]?[\p{Lu}…]*[\p{Ll}…]+|[^\r\n\p{L}\p{N}]?[\p{Lu}…]+[\p{Ll}…]*|\p{N}|…`, with slashes
+/// behind punctuation. As in llama.cpp, letters beyond ASCII are both small and capital.
+const TEKKEN: Rule = Rule::of(&[Stage::Usual(Usual::TEKKEN)]);
+
+/// The same with contractions behind words and digits in threes.
+const GPT4O: Rule = Rule::of(&[Stage::Usual(Usual {
+    letters: Letters::CasedWithContractions,
+    digits: 3,
+    ..Usual::TEKKEN
+})]);
+
+/// `[\r\n]`, `\s?[letters with a case]+`, `\s?[punctuation]+`, `\s+$`, `[CJK]+`, `\p{N}+`.
+const DEEPSEEK_LLM: Rule = Rule::of(&[
+    sets::BREAK.in_runs_of(1),
+    Stage::SpacedRuns(sets::CASED),
+    Stage::SpacedRuns(sets::ASCII_AND_WIDE),
+    Stage::SpacesAtEnd,
+    sets::EAST_ASIAN.in_runs_of(usize::MAX),
+    sets::NUMBER.in_runs_of(usize::MAX),
+]);
+
+/// `[\r\n]`, `\s?\p{L}+`, `\s?\p{P}+`, `[CJK]+`, `\p{N}`.
+const DEEPSEEK_CODER: Rule = Rule::of(&[
+    sets::BREAK.in_runs_of(1),
+    Stage::SpacedRuns(sets::LETTER),
+    Stage::SpacedRuns(sets::PUNCTUATION),
+    sets::EAST_ASIAN.in_runs_of(usize::MAX),
+    sets::NUMBER.in_runs_of(1),
+]);
+
+/// `\p{N}{1,3}`, `[CJK]+`, then
+/// `[punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`.
+const DEEPSEEK_3: Rule = Rule::of(&[
+    sets::NUMBER.in_runs_of(3),
+    sets::CHINESE_AND_KANA.in_runs_of(usize::MAX),
+    Stage::DeepSeek3,
+]);
+
+/// Punctuation, then GPT-2's, then digits in threes.
+const FALCON: Rule = Rule::of(&[
+    sets::FALCON.in_runs_of(usize::MAX),
+    Stage::Gpt2,
+    Stage::ThreeDigits,
+]);
+
+/// What files have that name no rule.
+const DEFAULT: Rule = Rule::of(&[
+    sets::DEFAULT.in_runs_of(usize::MAX),
+    Stage::Gpt2,
+    sets::NUMBER.in_runs_of(usize::MAX),
+    Stage::ThreeDigits,
+]);
+
+/// ` ?[^(\s|.,!?…。，、।۔،)]+`.
+const BLOOM: Rule = Rule::of(&[Stage::RunsWithout(sets::BLOOM)]);
+
+/// The same, then single digits.
+const VIKING: Rule = Rule::of(&[Stage::RunsWithout(sets::BLOOM), sets::NUMBER.in_runs_of(1)]);
+
 impl Rule {
+    const fn of(stages: &'static [Stage]) -> Self {
+        Self {
+            stages,
+            whole_words: false,
+            begins: false,
+            has_begin: true,
+        }
+    }
+
+    const fn with_whole_words(self) -> Self {
+        Self {
+            whole_words: true,
+            ..self
+        }
+    }
+
+    const fn beginning(self) -> Self {
+        Self {
+            begins: true,
+            ..self
+        }
+    }
+
+    const fn without_begin(self) -> Self {
+        Self {
+            has_begin: false,
+            ..self
+        }
+    }
+
     /// The rule of this name (`tokenizer.ggml.pre`), if it is one of these.
     pub(super) fn named(name: &str) -> Option<Self> {
         Some(match name {
-            "gpt-2" | "phi-2" | "mpt" | "olmo" | "jais" | "trillion" | "granite-docling" => {
-                Self::Gpt2
-            }
+            "" | "default" => DEFAULT,
+            "gpt-2" | "phi-2" | "mpt" | "olmo" | "jais" | "trillion" | "granite-docling"
+            | "gigachat" | "a.x-4.0" | "mellum" | "exaone4" => GPT2,
             "starcoder" | "refact" | "command-r" | "smollm" | "codeshell" | "exaone"
-            | "minerva-7b" => Self::Digits,
-            "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "falcon-h1" | "pixtral" | "lfm2"
-            | "dbrx" | "smaug-bpe" => Self::Llama3 { digits: 3 },
-            "qwen2" | "deepseek-r1-qwen" | "stablelm2" | "megrez" => Self::Llama3 { digits: 1 },
+            | "minerva-7b" | "mellum2" => DIGITS,
+            "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "falcon-h1" | "pixtral"
+            | "midm-2.0" | "lfm2" => LLAMA3.with_whole_words().beginning(),
+            "dbrx" | "smaug-bpe" => LLAMA3,
+            "chatglm-bpe" => LLAMA3.without_begin(),
+            "glm4" | "glm5" => LLAMA3.without_begin().with_whole_words(),
+            "minicpm5" => MINICPM5.with_whole_words(),
+            "qwen2" | "deepseek-r1-qwen" | "kormo" | "stablelm2" | "megrez" | "hunyuan"
+            | "solar-open" | "grok-2" | "bailingmoe" | "bailingmoe2" | "llada-moe" => QWEN2,
+            "qwen35" => QWEN35,
+            "seed-coder" => SEED_CODER,
+            "ufakzeka" => UFAKZEKA,
+            "laguna" => LAGUNA,
+            "tekken" => TEKKEN.with_whole_words().beginning(),
+            "gpt-4o" | "llama4" | "kanana2" | "talkie" | "minimax-m2" => GPT4O,
+            "deepseek-llm" => DEEPSEEK_LLM,
+            "deepseek-coder" => DEEPSEEK_CODER,
+            "deepseek-v3" | "hunyuan-dense" | "joyai-llm" | "hy_v4" => DEEPSEEK_3,
+            "falcon" => FALCON,
+            "bloom" | "poro-chat" | "gpt3-finnish" => BLOOM,
+            "viking" => VIKING,
             _ => return None,
         })
     }
 
     /// Calls `word` with each word of a text.
     pub(super) fn split(self, classes: &Classes, text: &str, mut word: impl FnMut(&str)) {
-        match self {
-            Self::Gpt2 => Walk::new(classes, text).all(Walk::gpt2, &mut word),
-            Self::Llama3 { digits } => {
-                Walk::new(classes, text).all(|walk| walk.llama3(digits), &mut word);
-            }
-            Self::Digits => {
-                let is_digit = |character| classes.of(character) == Class::Number;
-                let mut rest = text;
-                while let Some(at) = rest.find(is_digit) {
-                    let (before, after) = rest.split_at(at);
-                    Walk::new(classes, before).all(Walk::gpt2, &mut word);
-                    let digit = after.chars().next().map_or(0, char::len_utf8);
-                    word(&after[..digit]);
-                    rest = &after[digit..];
-                }
-                Walk::new(classes, rest).all(Walk::gpt2, &mut word);
-            }
-        }
+        split(self.stages, classes, text, &mut word);
     }
 }
 
-/// The rest of a text.
-struct Walk<'a> {
-    classes: &'a Classes,
-    rest: &'a str,
-}
-
-impl<'a> Walk<'a> {
-    fn new(classes: &'a Classes, rest: &'a str) -> Self {
-        Self { classes, rest }
-    }
-
-    /// Splits off words whose lengths in bytes `next` tells.
-    fn all(mut self, next: impl Fn(&Self) -> usize, word: &mut impl FnMut(&str)) {
-        while !self.rest.is_empty() {
-            let (first, rest) = self.rest.split_at(next(&self));
-            word(first);
-            self.rest = rest;
-        }
-    }
-
-    fn class_at(&self, at: usize) -> Option<Class> {
-        self.rest[at..]
-            .chars()
-            .next()
-            .map(|character| self.classes.of(character))
-    }
-
-    /// The end of the characters from `at` on that are of such a class, at most so many.
-    fn end_of(&self, at: usize, most: usize, is: impl Fn(Class) -> bool) -> usize {
-        let mut end = at;
-        for character in self.rest[at..].chars().take(most) {
-            if !is(self.classes.of(character)) {
-                break;
-            }
-            end += character.len_utf8();
-        }
-        end
-    }
-
-    fn first_length(&self) -> usize {
-        self.rest.chars().next().map_or(0, char::len_utf8)
-    }
-
-    fn gpt2(&self) -> usize {
-        if let Some(length) = contraction(self.rest, |byte| byte) {
-            return length;
-        }
-        let start = usize::from(self.rest.starts_with(' '));
-        match self.class_at(start) {
-            Some(Class::Space) | None => self.spaces(),
-            Some(class) => self.end_of(start, usize::MAX, |other| other == class),
-        }
-    }
-
-    fn llama3(&self, digits: usize) -> usize {
-        if let Some(length) = contraction(self.rest, |byte| byte.to_ascii_lowercase()) {
-            return length;
-        }
-        let is_break = |character| character == '\r' || character == '\n';
-        let first = self.class_at(0);
-        let length = self.first_length();
-        if first == Some(Class::Letter) {
-            return self.end_of(0, usize::MAX, |class| class == Class::Letter);
-        }
-        if first != Some(Class::Number)
-            && !self.rest.starts_with(is_break)
-            && self.class_at(length) == Some(Class::Letter)
-        {
-            return self.end_of(length, usize::MAX, |class| class == Class::Letter);
-        }
-        if first == Some(Class::Number) {
-            return self.end_of(0, digits, |class| class == Class::Number);
-        }
-        let start = usize::from(self.rest.starts_with(' '));
-        if self.class_at(start) == Some(Class::Other) {
-            let end = self.end_of(start, usize::MAX, |class| class == Class::Other);
-            let after = &self.rest[end..];
-            return end + (after.len() - after.trim_start_matches(is_break).len());
-        }
-        let spaces = self.end_of(0, usize::MAX, |class| class == Class::Space);
-        match self.rest[..spaces].rfind(is_break) {
-            Some(last) => last + 1,
-            None => self.spaces(),
-        }
-    }
-
-    /// White space up to its last character, which goes with the word that follows; all of it at
-    /// the end, or if there is but one.
-    fn spaces(&self) -> usize {
-        let end = self.end_of(0, usize::MAX, |class| class == Class::Space);
-        let last = self.rest[..end]
-            .chars()
-            .next_back()
-            .map_or(0, char::len_utf8);
-        if end == 0 {
-            self.first_length()
-        } else if end == self.rest.len() || end == last {
-            end
-        } else {
-            end - last
-        }
-    }
-}
-
-/// The length of an English contraction at the start.
-fn contraction(text: &str, fold: impl Fn(u8) -> u8) -> Option<usize> {
-    let [b'\'', rest @ ..] = text.as_bytes() else {
-        return None;
-    };
-    let at = |index: usize| rest.get(index).map(|&byte| fold(byte));
-    match (at(0)?, at(1)) {
-        (b's' | b't' | b'm' | b'd', _) => Some(2),
-        (b'r' | b'v', Some(b'e')) | (b'l', Some(b'l')) => Some(3),
-        _ => None,
+fn split(stages: &[Stage], classes: &Classes, text: &str, word: &mut dyn FnMut(&str)) {
+    match stages {
+        [] => word(text),
+        [last] => last.split(classes, text, word),
+        [first, rest @ ..] => first.split(classes, text, &mut |piece| {
+            split(rest, classes, piece, &mut *word);
+        }),
     }
 }
 
@@ -175,8 +205,9 @@ fn contraction(text: &str, fold: impl Fn(u8) -> u8) -> Option<usize> {
 mod tests {
     use super::{Classes, Rule};
 
-    fn split(rule: Rule, text: &str) -> Vec<String> {
+    fn split(name: &str, text: &str) -> Vec<String> {
         let mut words = Vec::new();
+        let rule = Rule::named(name).unwrap();
         rule.split(&Classes::new(), text, |word| words.push(word.to_owned()));
         assert_eq!(words.concat(), text);
         words
@@ -184,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_last_space_goes_with_the_word_behind_it() {
-        let gpt2 = |text| split(Rule::Gpt2, text);
+        let gpt2 = |text| split("gpt-2", text);
         assert_eq!(gpt2("a   b"), ["a", "  ", " b"]);
         assert_eq!(gpt2("a   "), ["a", "   "]);
         assert_eq!(gpt2("a\n\nb"), ["a", "\n", "\n", "b"]);
@@ -192,16 +223,41 @@ mod tests {
             gpt2("it's 12 o'clock!?"),
             ["it", "'s", " 12", " o", "'", "clock", "!?"]
         );
-        assert_eq!(split(Rule::Digits, "a  12 b"), ["a", "  ", "1", "2", " b"]);
+        assert_eq!(split("smollm", "a  12 b"), ["a", "  ", "1", "2", " b"]);
     }
 
     #[test]
     fn llama_3_keeps_line_breaks_together_and_digits_in_threes() {
-        let llama = |text| split(Rule::Llama3 { digits: 3 }, text);
+        let llama = |text| split("llama-bpe", text);
         assert_eq!(llama("x\n\n  y"), ["x", "\n\n", " ", " y"]);
         assert_eq!(llama("12345 don'T"), ["123", "45", " don", "'T"]);
         assert_eq!(llama("a!?\n\nb (c)"), ["a", "!?\n\n", "b", " (", "c", ")"]);
         assert_eq!(llama("\té ü"), ["\té", " ü"]);
-        assert_eq!(split(Rule::Llama3 { digits: 1 }, "12 "), ["1", "2", " "]);
+        assert_eq!(split("qwen2", "12 "), ["1", "2", " "]);
+    }
+
+    #[test]
+    fn capital_letters_begin_words() {
+        let tekken = |text| split("tekken", text);
+        assert_eq!(tekken("aBcDE fG"), ["a", "Bc", "DE", " f", "G"]);
+        assert_eq!(tekken("x/\n/ \n y"), ["x", "/\n/", " \n", " y"]);
+        assert_eq!(split("gpt-4o", "Don't 1234"), ["Don't", " ", "123", "4"]);
+    }
+
+    #[test]
+    fn pieces_of_a_stage_are_split_by_the_next() {
+        assert_eq!(
+            split("deepseek-llm", "Hé, 1234\n中a  "),
+            ["H", "é", ",", " ", "1234", "\n", "中", "a", "  "]
+        );
+        assert_eq!(
+            split("deepseek-v3", "_ab 12345かな;\n\n "),
+            ["_ab", " ", "123", "45", "かな", ";\n\n", " "]
+        );
+        assert_eq!(
+            split("falcon", "a,b 1234"),
+            ["a", ",", "b", " ", "123", "4"]
+        );
+        assert_eq!(split("bloom", "a b. c"), ["a", " b", ".", " c"]);
     }
 }

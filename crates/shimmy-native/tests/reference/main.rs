@@ -13,6 +13,7 @@ mod logits;
 mod pair;
 mod perplexity;
 mod tokens;
+mod vocabularies;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -18,7 +18,7 @@ fn tokenizers() -> Vec<(String, NativeTokenizer, LlamaTokenizer)> {
     paths.iter().map(of).collect()
 }
 
-fn same(name: &str, native: &NativeTokenizer, llama: &LlamaTokenizer, text: &str) {
+pub(super) fn same(name: &str, native: &NativeTokenizer, llama: &LlamaTokenizer, text: &str) {
     for specials in [Specials::Parse, Specials::Literal] {
         let expected = llama.tokenize(text, specials).unwrap();
         let tokens = native.tokenize(text, specials).unwrap();
@@ -85,46 +85,51 @@ fn texts_become_the_same_tokens() {
 #[test]
 fn tokens_mean_the_same() {
     for (name, native, llama) in tokenizers() {
-        assert_eq!(native.vocabulary(), llama.vocabulary());
-        assert_eq!(
-            native.beginning_of_sequence(),
-            llama.beginning_of_sequence(),
-            "{name}"
+        same_meaning(&name, &native, &llama);
+    }
+}
+
+/// Every token has the same meaning.
+pub(super) fn same_meaning(name: &str, native: &NativeTokenizer, llama: &LlamaTokenizer) {
+    assert_eq!(native.vocabulary(), llama.vocabulary());
+    assert_eq!(
+        native.beginning_of_sequence(),
+        llama.beginning_of_sequence(),
+        "{name}"
+    );
+    assert_eq!(native.end_of_sequence(), llama.end_of_sequence(), "{name}");
+    assert_eq!(native.text_marks(), llama.text_marks(), "{name}");
+    assert_eq!(
+        native.fill_in_the_middle(),
+        llama.fill_in_the_middle(),
+        "{name}"
+    );
+    let sorted = |texts: &[String]| {
+        let mut texts = texts.to_vec();
+        texts.sort();
+        texts
+    };
+    assert_eq!(
+        sorted(native.special_texts()),
+        sorted(llama.special_texts()),
+        "{name}"
+    );
+    for token in 0..native.vocabulary() as u32 {
+        let ends = (
+            native.is_end_of_generation(token),
+            llama.is_end_of_generation(token),
         );
-        assert_eq!(native.end_of_sequence(), llama.end_of_sequence(), "{name}");
-        assert_eq!(native.text_marks(), llama.text_marks(), "{name}");
+        assert_eq!(ends.0, ends.1, "{name}: does {token} end an answer?");
         assert_eq!(
-            native.fill_in_the_middle(),
-            llama.fill_in_the_middle(),
-            "{name}"
+            native.is_control(token),
+            llama.is_control(token),
+            "{name}: {token}"
         );
-        let sorted = |texts: &[String]| {
-            let mut texts = texts.to_vec();
-            texts.sort();
-            texts
-        };
-        assert_eq!(
-            sorted(native.special_texts()),
-            sorted(llama.special_texts()),
-            "{name}"
-        );
-        for token in 0..native.vocabulary() as u32 {
-            let ends = (
-                native.is_end_of_generation(token),
-                llama.is_end_of_generation(token),
-            );
-            assert_eq!(ends.0, ends.1, "{name}: does {token} end an answer?");
-            assert_eq!(
-                native.is_control(token),
-                llama.is_control(token),
-                "{name}: {token}"
-            );
-            for specials in [Specials::Parse, Specials::Literal] {
-                let (mut piece, mut expected) = (Vec::new(), Vec::new());
-                native.append_piece(token, specials, &mut piece);
-                llama.append_piece(token, specials, &mut expected);
-                assert_eq!(piece, expected, "{name}: {token} {specials:?}");
-            }
+        for specials in [Specials::Parse, Specials::Literal] {
+            let (mut piece, mut expected) = (Vec::new(), Vec::new());
+            native.append_piece(token, specials, &mut piece);
+            llama.append_piece(token, specials, &mut expected);
+            assert_eq!(piece, expected, "{name}: {token} {specials:?}");
         }
     }
 }

@@ -131,7 +131,10 @@ impl Vocabulary {
             settings: Vec::new(),
         };
         vocabulary.add(UNKNOWN, ["<unk>".to_owned()]);
-        vocabulary.add(CONTROL, ["<s>", "</s>"].map(ToOwned::to_owned));
+        vocabulary.add(
+            CONTROL,
+            ["<s>", "</s>", "<|endoftext|>"].map(ToOwned::to_owned),
+        );
         vocabulary.add(BYTE, (0..=255).map(|byte| format!("<0x{byte:02X}>")));
         vocabulary.add(USER_DEFINED, ["<h1>", "<table>"].map(ToOwned::to_owned));
         // The others are spelled in bytes.
