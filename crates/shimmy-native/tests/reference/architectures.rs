@@ -47,6 +47,22 @@ agree!(
 );
 
 #[test]
+fn heads_of_every_size_and_number_agree() {
+    for (heads, key_value_heads, head) in [
+        (4, 4, 80),
+        (4, 1, 256),
+        (6, 2, 96),
+        (14, 2, 64),
+        (3, 3, 48),
+        (5, 1, 128),
+    ] {
+        let architecture = Architecture::llama_of_heads(heads, key_value_heads, head);
+        let name = format!("{heads} heads of {head}, {key_value_heads} of keys");
+        println!("{}", check(&name, &Model::of(architecture), 512));
+    }
+}
+
+#[test]
 fn short_contexts_have_factors_of_their_own() {
     // The embedder of the other engine has a context of its own length.
     for architecture in [Architecture::phi3(), Architecture::llama_long()] {

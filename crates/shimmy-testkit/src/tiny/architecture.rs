@@ -98,6 +98,16 @@ impl Architecture {
         Self::decoder("llama").shape(shape)
     }
 
+    /// Llama with so many heads, so many of keys and values, of such a width.
+    pub fn llama_of_heads(heads: u64, key_value_heads: u64, head: u64) -> Self {
+        Self::decoder("llama").shape(Shape {
+            heads,
+            key_value_heads,
+            head,
+            ..Shape::TINY
+        })
+    }
+
     /// Llama with heads wider than usual, a tied head and every bias that it may have.
     pub fn llama_with_biases() -> Self {
         Self::decoder("llama").shape(WIDE_HEADS).parts(&[
