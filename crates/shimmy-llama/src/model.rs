@@ -191,6 +191,17 @@ impl Model {
             .unwrap_or(0)
     }
 
+    /// The context up to which it turns positions by one set of factors, and beyond which by another
+    /// (LongRoPE, as Phi 3 has it); none where one set is all.
+    pub(crate) fn short_context(&self) -> Option<u32> {
+        let architecture = self.architecture()?;
+        let get = |key: &str| self.metadata(&format!("{architecture}.rope.scaling.{key}"));
+        // Phi's files do not name the type.
+        let has_two = get("type").as_deref() == Some("longrope") || architecture.starts_with("phi");
+        let length = get("original_context_length").filter(|_| has_two);
+        length?.parse().ok()
+    }
+
     /// How many parameters it has.
     pub fn parameters(&self) -> u64 {
         // SAFETY: as in `context_length`.

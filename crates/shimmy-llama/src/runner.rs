@@ -95,7 +95,12 @@ impl LlamaRunner {
             .cells
             .unwrap_or_else(|| model.context_length())
             .next_multiple_of(CELL_STEP);
-        let first = FIRST_CELLS.max(context_options.batch.next_multiple_of(CELL_STEP));
+        let mut first = FIRST_CELLS.max(context_options.batch.next_multiple_of(CELL_STEP));
+        // llama.cpp chooses factors of positions by the size of the cache. What was computed with some
+        // is nonsense to the others, so it begins with those that it will have in the end.
+        if let Some(short) = model.short_context().filter(|&short| most > short) {
+            first = first.max((short + 1).next_multiple_of(CELL_STEP));
+        }
         context_options.cells = Some(most.min(first));
         let context = Context::new(Arc::clone(&model), &context_options, abort.clone())?;
         let (sequences, batch) = (context.sequences(), context.max_rows());

@@ -6,7 +6,8 @@ use super::Context;
 
 impl Context {
     /// Makes `to`, which forgets what it held, share the first `length` tokens of `from`. Free of
-    /// charge: only the cells' owners change.
+    /// charge, since only the cells' owners change, but for layers with a window, whose cells are
+    /// copied.
     ///
     /// False when the memory cannot be cut there; then `to` is empty. As a whole it always can be
     /// copied.
@@ -32,7 +33,31 @@ impl Context {
         // SAFETY: the memory, null or not, is the context's; both sequences are in range, the
         // target holds no cell, and a memory that asserts that all is copied gets no end.
         unsafe { sys::llama_memory_seq_cp(self.memory, source, target, 0, end) };
-        true
+        if self.window.is_none() || self.keeps_state || self.own_window(target) {
+            return true;
+        }
+        self.remove(to, 0);
+        false
+    }
+
+    /// Gives a sequence cells of its own in the layers with a window.
+    ///
+    /// These layers have few cells and use those again that a sequence has left behind, but never
+    /// shared ones: after a copy, what both have left behind would fill them for good.
+    fn own_window(&mut self, id: i32) -> bool {
+        // `LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY`, which the bindings leave out.
+        const WINDOW: sys::llama_state_seq_flags = 1;
+        let raw = self.raw.as_ptr();
+        // SAFETY: the context is alive and the sequence in range; llama.cpp catches its own
+        // exceptions and returns 0.
+        let size = unsafe { sys::llama_state_seq_get_size_ext(raw, id, WINDOW) };
+        let mut state = vec![0; size];
+        // SAFETY: as above; at most `size` bytes are written, and then at most as many are read.
+        let read = unsafe {
+            sys::llama_state_seq_get_data_ext(raw, state.as_mut_ptr(), size, id, WINDOW);
+            sys::llama_state_seq_set_data_ext(raw, state.as_ptr(), size, id, WINDOW)
+        };
+        size > 0 && read == size
     }
 
     /// Removes the tokens of a sequence from position `start` on; false when the memory cannot

@@ -8,6 +8,7 @@ mod adapters;
 mod decoding;
 mod encoder;
 mod growth;
+mod histories;
 mod loading;
 mod support;
 mod tokenizer;

@@ -81,9 +81,16 @@ impl Architecture {
         self
     }
 
+    /// Sets a key, in place of what it was set to before.
     fn set(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.settings.retain(|(set, _)| *set != key);
         self.settings.push((key, value.into()));
         self
+    }
+
+    /// Sets the context beyond which factors by length are the other ones.
+    pub fn short_context(self, tokens: u32) -> Self {
+        self.set("rope.scaling.original_context_length", tokens)
     }
 
     /// Llama with rows of 256 numbers, which every block format can hold.
@@ -137,7 +144,7 @@ impl Architecture {
             .parts(&[Part::RopeFactorsByLength])
             .set("rope.scaling.type", "longrope")
             .set("rope.scaling.factor", 1.5)
-            .set("rope.scaling.original_context_length", 256)
+            .short_context(256)
             .set("rope.scaling.attn_factor", 1.2)
     }
 
@@ -221,7 +228,7 @@ impl Architecture {
                 Part::JoinedFeedForward,
                 Part::RopeFactorsByLength,
             ])
-            .set("rope.scaling.original_context_length", 256)
+            .short_context(256)
             .set("rope.scaling.attn_factor", 1.2)
     }
 
@@ -250,7 +257,7 @@ impl Architecture {
     /// LFM 2: short convolutions and attention in turn. A cache of cells and a state at once.
     pub fn lfm2() -> Self {
         Self::decoder("lfm2")
-            .parts(&[Part::HeadNorms, Part::TiedHead, Part::ShortConvolutions])
+            .parts(&[Part::HeadNorms, Part::ShortConvolutions])
             .set("attention.head_count_kv", Value::I32s(vec![0, 2]))
             .set("shortconv.l_cache", 3)
     }
@@ -258,7 +265,7 @@ impl Architecture {
     /// Mamba: a state and no cache.
     pub fn mamba() -> Self {
         Self::decoder("mamba")
-            .parts(&[Part::TiedHead, Part::StateSpaces])
+            .parts(&[Part::StateSpaces])
             .set("ssm.conv_kernel", 4)
             .set("ssm.inner_size", 128)
             .set("ssm.state_size", 16)

@@ -52,7 +52,8 @@ fn open_session(
     let cache = options.cache_plan(trained, model.bytes_per_cell(), model.can_cut());
     let built = (
         (model.parameters(), llama_version(), cpu_features()),
-        (options.threads, options.gpu_layers),
+        // Some models turn positions by factors that depend on the size of the cache.
+        (options.threads, options.gpu_layers, cache.cells),
     );
     let engine = EngineConfig {
         parallel: Some(options.parallel as usize),

@@ -82,8 +82,9 @@ fn open_session(
         parked_cells: Some(cache.parked_cells as usize),
         offload_bytes: cache.offload_bytes,
         context: Some(cache.context as usize),
-        // The same bits come from any number of threads and any kind of vectors.
-        store: store::config(file, options, &(NAME, metadata.architecture())),
+        // The same bits come from any number of threads and any kind of vectors. Some models turn
+        // positions by factors that depend on the size of the cache.
+        store: store::config(file, options, &(NAME, metadata.architecture(), cache.cells)),
         ..options.engine.clone()
     };
     let runner = RunnerOptions {
