@@ -169,6 +169,20 @@ pub(super) fn built(workspace: &Workspace) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Compares the engines on the model that the other steps use.
+pub(super) fn perplexity(workspace: &Workspace) -> Result<Outcome> {
+    let model = match locate_model(workspace)? {
+        Ok(model) => model,
+        Err(reason) => return Ok(Outcome::Skipped(reason)),
+    };
+    let mut command = workspace.cargo();
+    command
+        .args(["test", "--locked", "--package", "shimmy-native"])
+        .args(["--features", "llama-reference", "--test", "reference"])
+        .args(["--", "perplexity::", "logits::", "tokens::"]);
+    pass_through(command.env("SHIMMY_TEST_MODEL", model))
+}
+
 /// The model's file, or why there is none.
 pub(super) fn locate_model(workspace: &Workspace) -> Result<Result<PathBuf, String>> {
     if let Some(path) = env::var_os("SHIMMY_TEST_MODEL").filter(|path| !path.is_empty()) {

@@ -83,6 +83,15 @@ pub(super) const ALL: &[Step] = &[
         "the binary without C++, on the engine in Rust",
         tests_native,
     ),
+    Step {
+        needs: Some("tests"),
+        is_client: true,
+        ..step(
+            "perplexity",
+            "the engine in Rust against llama.cpp, on a real model",
+            clients::perplexity,
+        )
+    },
     step("doc-tests", "the examples in the documentation", doc_tests),
     step(
         "release",
@@ -226,8 +235,9 @@ fn clippy(workspace: &Workspace) -> Result<Outcome> {
     clippy_with(workspace, &["--workspace", "--features", ENGINE_TESTS])
 }
 
-/// The engine's own tests run on its scripted runner, which is behind this feature.
-const ENGINE_TESTS: &str = "shimmy-engine/stub";
+/// The engine's own tests run on its scripted runner, and those of the engine in Rust against
+/// llama.cpp, which are behind these features.
+const ENGINE_TESTS: &str = "shimmy-engine/stub,shimmy-native/llama-reference";
 
 fn clippy_bare(workspace: &Workspace) -> Result<Outcome> {
     clippy_with(workspace, &["--package", "shimmy", "--no-default-features"])
