@@ -94,7 +94,8 @@ const DEEPSEEK_CODER: Rule = Rule::of(&[
 ]);
 
 /// `\p{N}{1,3}`, `[CJK]+`, then
-/// `[punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`.
+/// `[punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|…`, and then line
+/// breaks and white space as in Llama 3's.
 const DEEPSEEK_3: Rule = Rule::of(&[
     sets::NUMBER.in_runs_of(3),
     sets::CHINESE_AND_KANA.in_runs_of(usize::MAX),
