@@ -22,6 +22,8 @@ mod library;
 #[cfg(any(feature = "llama", feature = "native"))]
 mod loading;
 #[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
+mod log;
+#[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
 mod ollama;
 #[cfg(any(feature = "llama", feature = "stub"))]
 mod places;
@@ -35,10 +37,10 @@ mod service;
 mod settings;
 #[cfg(any(feature = "llama", feature = "native"))]
 mod shutdown;
-#[cfg(any(feature = "llama", feature = "native"))]
-mod store;
 #[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
 mod snapshots;
+#[cfg(any(feature = "llama", feature = "native"))]
+mod store;
 #[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
 mod stub;
 #[cfg(any(feature = "llama", feature = "native", feature = "stub"))]
