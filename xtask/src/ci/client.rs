@@ -93,7 +93,12 @@ pub(super) fn javascript(workspace: &Workspace) -> Result<Outcome> {
 }
 
 pub(super) fn frameworks(workspace: &Workspace) -> Result<Outcome> {
-    let tests = ["agents_test.py", "instructor_test.py", "litellm_test.py"];
+    let tests = [
+        "agents_test.py",
+        "instructor_test.py",
+        "langchain_test.py",
+        "litellm_test.py",
+    ];
     run_tests(workspace, &FRAMEWORKS, &tests, None)
 }
 

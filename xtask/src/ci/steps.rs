@@ -153,7 +153,7 @@ pub(super) const ALL: &[Step] = &[
     ),
     client(
         "frameworks",
-        "LiteLLM, OpenAI Agents and Instructor",
+        "LangChain, LiteLLM, OpenAI Agents and Instructor",
         clients::frameworks,
     ),
     client(

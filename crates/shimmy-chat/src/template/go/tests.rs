@@ -1,3 +1,5 @@
+//! What templates in Go become: whole ones of the kind that models have, and each construct alone.
+
 use serde_json::{Map, Value, json};
 
 use super::*;
