@@ -67,11 +67,29 @@ pub enum SubmitError {
         /// Tokens of the context.
         limit: usize,
     },
+    /// The prompt is so much too long that nobody counted all of it.
+    #[error(
+        "the prompt has at least {at_least} tokens, but the model's context holds {limit} (one is needed for the answer)"
+    )]
+    PromptFarTooLong {
+        /// Tokens that it has in any case.
+        at_least: usize,
+        /// Tokens of the context.
+        limit: usize,
+    },
     /// A text to embed is longer than the model can take at once.
     #[error("the text has {got} tokens, but at most {limit} can be embedded")]
     TextTooLong {
         /// Tokens of the text.
         got: usize,
+        /// Tokens that can be embedded.
+        limit: usize,
+    },
+    /// A text to embed is so much too long that nobody counted all of it.
+    #[error("the text has at least {at_least} tokens, but at most {limit} can be embedded")]
+    TextFarTooLong {
+        /// Tokens that it has in any case.
+        at_least: usize,
         /// Tokens that can be embedded.
         limit: usize,
     },

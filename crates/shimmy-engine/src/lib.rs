@@ -14,6 +14,7 @@ mod handle;
 pub mod lark;
 mod logprobs;
 mod offload;
+mod overlong;
 mod params;
 mod prefix;
 mod request;

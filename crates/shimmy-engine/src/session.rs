@@ -6,6 +6,7 @@ use crate::constraint;
 use crate::embed::{EmbedError, Embeddings, Pooling};
 use crate::error::{InvalidParameter, SubmitError};
 use crate::handle::{EngineHandle, Generation};
+use crate::overlong;
 use crate::params::{
     AdapterScale, GenerateRequest, MAX_LOGPROBS, PreparedRequest, Prompt, PromptPart,
 };
@@ -88,9 +89,9 @@ impl Session {
             return Err(InvalidParameter::new("max_tokens", "must be at least 1, got 0").into());
         }
 
-        let prompt = self.tokenize(&request.prompt)?;
         let limit = request.context.map_or(usize::MAX, |limit| limit as usize);
         let limit = limit.min(self.engine.context());
+        let prompt = self.tokenize_within(&request.prompt, limit)?;
         if prompt.is_empty() {
             return Err(SubmitError::PromptEmpty);
         }
@@ -145,6 +146,9 @@ impl Session {
         };
         let mut tokenised = Vec::with_capacity(texts.len());
         for text in &texts {
+            if let Some(at_least) = overlong::at_least(self.tokenizer(), text, limit)? {
+                return Err(SubmitError::TextFarTooLong { at_least, limit }.into());
+            }
             let tokens = self.tokenize_whole(text)?;
             match tokens.len() {
                 0 => return Err(SubmitError::PromptEmpty.into()),
@@ -177,6 +181,19 @@ impl Session {
             tokens.push(end);
         }
         Ok(tokens)
+    }
+
+    /// The same, of a prompt that is refused if it is far beyond this many tokens. One that is only
+    /// somewhat longer is not: its tokens tell how much.
+    pub fn tokenize_within(
+        &self,
+        prompt: &Prompt,
+        limit: usize,
+    ) -> Result<Vec<Token>, SubmitError> {
+        match overlong::at_least(self.tokenizer(), prompt, limit)? {
+            Some(at_least) => Err(SubmitError::PromptFarTooLong { at_least, limit }),
+            None => self.tokenize(prompt),
+        }
     }
 
     /// The tokens of a prompt, with the beginning-of-sequence token where the model wants it.

@@ -6,11 +6,15 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
 use futures_util::future::select_all;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -205,7 +209,12 @@ impl Acceptor {
         let config = &self.state.config;
         let probe = self.state.is_draining();
         let stream = TokioIo::new(Paced::new(stream, config.write_timeout));
-        let service = TowerToHyperService::new(router.clone());
+        let begun = Arc::new(AtomicBool::new(false));
+        let service = Noting {
+            service: TowerToHyperService::new(router.clone()),
+            begun: Arc::clone(&begun),
+        };
+        let first_header = tokio::time::sleep(config.header_read_timeout);
         let connection = builder(config, !probe)
             .serve_connection(stream, service)
             .with_upgrades();
@@ -213,7 +222,9 @@ impl Acceptor {
         let killed = self.killed.clone();
         async move {
             let mut connection = std::pin::pin!(connection);
+            let mut first_header = std::pin::pin!(first_header);
             let mut told = probe;
+            let mut is_waiting = true;
             loop {
                 tokio::select! {
                     outcome = connection.as_mut() => {
@@ -221,6 +232,13 @@ impl Acceptor {
                             tracing::debug!(%error, "a connection ended with an error");
                         }
                         return;
+                    }
+                    () = first_header.as_mut(), if is_waiting => {
+                        is_waiting = false;
+                        if !begun.load(Ordering::Relaxed) {
+                            tracing::debug!("a connection brought no header in time");
+                            return;
+                        }
                     }
                     () = draining.cancelled(), if !told => {
                         told = true;
@@ -250,11 +268,30 @@ impl Acceptor {
     }
 }
 
+/// Notes that a connection's first request has its header.
+struct Noting {
+    service: TowerToHyperService<Router>,
+    begun: Arc<AtomicBool>,
+}
+
+impl Service<Request<Incoming>> for Noting {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.begun.store(true, Ordering::Relaxed);
+        self.service.call(request)
+    }
+}
+
 fn builder(config: &ServerConfig, keep_alive: bool) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(config.header_read_timeout)
+        // hyper's clock for a header runs while the next one is awaited, so it is the idle one; the
+        // first header has its own.
+        .header_read_timeout(config.idle_timeout)
         .max_headers(config.max_headers)
         .max_buf_size(config.connection_buffer)
         .keep_alive(keep_alive);

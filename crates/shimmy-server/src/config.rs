@@ -35,6 +35,9 @@ pub struct ServerConfig {
     /// How deep arrays and objects of a body may nest. Default: 100. (`serde_json` itself stops
     /// at 127, but only in the parts that are read.)
     pub max_json_depth: usize,
+    /// Keys of all objects of a body together. Default: 50,000, ten times what an agent with a
+    /// hundred tools and a long conversation sends.
+    pub max_json_keys: usize,
     /// Tokens of an answer when the request sets no limit; none leaves it to the context. Some
     /// clients never send one, and a small model may never stop by itself. Default: none.
     pub default_max_tokens: Option<u32>,
@@ -51,8 +54,11 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// WebSockets at a time; more are refused with 503. Default: 1024.
     pub max_websockets: usize,
-    /// Time for a request's header, and of idleness between two requests. Default: 10 s.
+    /// Time for the header of a connection's first request. Default: 10 s.
     pub header_read_timeout: Duration,
+    /// Time from the end of an answer to the end of the next request's header on the same
+    /// connection, idleness included. Default: 75 s.
+    pub idle_timeout: Duration,
     /// Header fields of a request. Default: 100.
     pub max_headers: usize,
     /// Bytes of a connection's read buffer, and so of a whole header. Default: 64 KiB.
@@ -86,6 +92,7 @@ impl Default for ServerConfig {
             cors_origins: Vec::new(),
             max_body: 32 << 20,
             max_json_depth: 100,
+            max_json_keys: 50_000,
             default_max_tokens: None,
             deadline: None,
             max_choices: 8,
@@ -94,6 +101,7 @@ impl Default for ServerConfig {
             max_connections: 2048,
             max_websockets: 1024,
             header_read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
             max_headers: 100,
             connection_buffer: 64 << 10,
             body_read_timeout: Duration::from_secs(60),

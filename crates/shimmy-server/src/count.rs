@@ -8,7 +8,12 @@ use crate::error::ApiError;
 use crate::model::LoadedModel;
 use crate::state::AppState;
 
-/// Renders and tokenises as for an answer. What does not fit the context is counted too.
+/// How many contexts a prompt may fill that is only counted: who counts cuts to fit, and nobody cuts
+/// to a tenth.
+const COUNTED_CONTEXTS: usize = 8;
+
+/// Renders and tokenises as for an answer. What does not fit the context is counted too,
+/// unless it is far too long.
 pub(crate) async fn count(state: &AppState, ask: Ask) -> Result<usize, ApiError> {
     let model = find_model(state, ask.model.as_deref(), ask.keep_alive).await?;
     blocking::run(blocking::is_long(ask.bytes), move || tokens(&model, ask)).await
@@ -18,7 +23,8 @@ fn tokens(model: &Arc<LoadedModel>, ask: Ask) -> Result<usize, ApiError> {
     let plans = ask.input.plan(model, ask.params.constraint)?;
     let mut tokens = 0;
     for plan in &plans {
-        tokens += model.session.tokenize(&plan.prompt)?.len();
+        let limit = COUNTED_CONTEXTS * model.session.engine().context();
+        tokens += model.session.tokenize_within(&plan.prompt, limit)?.len();
     }
     Ok(tokens)
 }

@@ -297,6 +297,11 @@ impl From<SubmitError> for ApiError {
                     .with("prompt_tokens", got)
                     .with("context_length", limit)
             }
+            // What nobody has counted is no number for a field.
+            SubmitError::PromptFarTooLong { limit, .. }
+            | SubmitError::TextFarTooLong { limit, .. } => {
+                Self::new(ErrorKind::ContextLength, message).with("context_length", limit)
+            }
             SubmitError::TextTooLong { got, limit } => Self::new(ErrorKind::ContextLength, message)
                 .with("prompt_tokens", got)
                 .with("context_length", limit),

@@ -1,4 +1,5 @@
-//! What a body may be: JSON by its content type, of bounded size and depth, in bounded time.
+//! What a body may be: JSON by its content type, of bounded size, depth and number of keys, in
+//! bounded time.
 //!
 //! It must not know any dialect. A dialect reads the checked body into its own types, into
 //! several where that is convenient: each takes the fields it knows and leaves the others alone.
@@ -44,16 +45,21 @@ impl FromRequest<Arc<AppState>> for JsonBody {
 }
 
 impl JsonBody {
-    /// Checks the depth of what was read elsewhere: a WebSocket's message.
+    /// Checks the shape of what was read elsewhere: a WebSocket's message.
     pub(crate) fn check(
         bytes: Bytes,
         caller: Caller,
         config: &ServerConfig,
     ) -> Result<Self, ApiError> {
-        if depth(&bytes) > config.max_json_depth {
+        let shape = Shape::of(&bytes);
+        let refused = |message| Err(ApiError::new(ErrorKind::BadRequest, message));
+        if shape.depth > config.max_json_depth {
             let limit = config.max_json_depth;
-            let message = format!("the JSON nests deeper than {limit} levels");
-            return Err(ApiError::new(ErrorKind::BadRequest, message));
+            return refused(format!("the JSON nests deeper than {limit} levels"));
+        }
+        if shape.keys > config.max_json_keys {
+            let limit = config.max_json_keys;
+            return refused(format!("the JSON has more than {limit} keys"));
         }
         Ok(Self { bytes, caller })
     }
@@ -152,22 +158,35 @@ async fn read_body(body: Body, config: &ServerConfig) -> Result<Bytes, ApiError>
     }
 }
 
-/// How deep arrays and objects nest. Needs no valid JSON: nothing can be deeper than its brackets.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let mut bytes = json.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'[' | b'{' => {
-                depth += 1;
-                deepest = deepest.max(depth);
+/// What reading a body will cost beyond its bytes. Needs no valid JSON: nothing can be deeper than
+/// its brackets, or have more keys than colons.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Shape {
+    /// How deep arrays and objects nest.
+    depth: usize,
+    /// Keys of all objects.
+    keys: usize,
+}
+
+impl Shape {
+    fn of(json: &[u8]) -> Self {
+        let mut shape = Self::default();
+        let mut depth = 0_usize;
+        let mut bytes = json.iter();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'[' | b'{' => {
+                    depth += 1;
+                    shape.depth = shape.depth.max(depth);
+                }
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                b':' => shape.keys += 1,
+                b'"' => skip_string(&mut bytes),
+                _ => {}
             }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            b'"' => skip_string(&mut bytes),
-            _ => {}
         }
+        shape
     }
-    deepest
 }
 
 fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
@@ -218,12 +237,21 @@ mod tests {
 
     #[test]
     fn depth_counts_brackets_outside_strings() {
+        let depth = |json: &[u8]| Shape::of(json).depth;
         assert_eq!(depth(b"1"), 0);
         assert_eq!(depth(br#"{"a":[1,{"b":[]}]}"#), 4);
         assert_eq!(depth(br#"["[[[[\"[[[\\",[]]"#), 2);
         assert_eq!(depth(&[b'['; 3000]), 3000);
         assert_eq!(depth(b"]]]]["), 1);
         assert_eq!(depth(br#""\"#), 0);
+    }
+
+    #[test]
+    fn keys_are_counted_at_every_depth_and_not_in_strings() {
+        let keys = |json: &[u8]| Shape::of(json).keys;
+        assert_eq!(keys(b"[1, 2]"), 0);
+        assert_eq!(keys(br#"{"a":{"b":[{"c":1},{"c":":::"}]}}"#), 4);
+        assert_eq!(keys(br#"{"a\":b":1}"#), 1);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Every limit says what was too much, and costs nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use shimmy_engine::stub::{Reply, StubConfig, session};
 use shimmy_engine::{
-    Constraint, EngineConfig, Event, FinishReason, GenerateError, GenerateRequest, Prompt,
-    SamplingParams, SubmitError,
+    Constraint, EngineConfig, Event, FillInTheMiddle, FinishReason, GenerateError, GenerateRequest,
+    Prompt, PromptPart, SamplingParams, Session, Specials, SubmitError, TextMarks, Token,
+    TokenizeError, Tokenizer,
 };
 
 use crate::{ask, gated, saying, whole};
@@ -244,4 +247,91 @@ fn a_model_that_only_makes_vectors_refuses_to_answer_and_makes_them() {
         Some(SubmitError::CannotGenerate)
     );
     assert_eq!(session.engine().status().occupied, 0);
+}
+
+/// The deterministic tokenizer, which notes how many bytes it is given.
+struct Counting {
+    inner: Session,
+    bytes: AtomicUsize,
+}
+
+impl Tokenizer for Counting {
+    fn vocabulary(&self) -> usize {
+        self.inner.tokenizer().vocabulary()
+    }
+    fn tokenize(&self, text: &str, specials: Specials) -> Result<Vec<Token>, TokenizeError> {
+        self.bytes.fetch_add(text.len(), Ordering::Relaxed);
+        self.inner.tokenizer().tokenize(text, specials)
+    }
+    fn append_piece(&self, token: Token, specials: Specials, out: &mut Vec<u8>) {
+        self.inner.tokenizer().append_piece(token, specials, out);
+    }
+    fn is_end_of_generation(&self, token: Token) -> bool {
+        self.inner.tokenizer().is_end_of_generation(token)
+    }
+    fn is_control(&self, token: Token) -> bool {
+        self.inner.tokenizer().is_control(token)
+    }
+    fn beginning_of_sequence(&self) -> Option<Token> {
+        self.inner.tokenizer().beginning_of_sequence()
+    }
+    fn end_of_sequence(&self) -> Option<Token> {
+        self.inner.tokenizer().end_of_sequence()
+    }
+    fn special_texts(&self) -> &[String] {
+        self.inner.tokenizer().special_texts()
+    }
+    fn text_marks(&self) -> TextMarks {
+        self.inner.tokenizer().text_marks()
+    }
+    fn fill_in_the_middle(&self) -> Option<FillInTheMiddle> {
+        self.inner.tokenizer().fill_in_the_middle()
+    }
+}
+
+#[test]
+fn a_prompt_that_is_far_too_long_is_not_tokenised_whole() {
+    let stub = StubConfig {
+        cells: 1000,
+        ..StubConfig::default()
+    };
+    let inner = session(stub, EngineConfig::default());
+    let engine = inner.engine().clone();
+    let tokenizer = Arc::new(Counting {
+        inner,
+        bytes: AtomicUsize::new(0),
+    });
+    let session = Session::new(Arc::clone(&tokenizer) as Arc<dyn Tokenizer>, engine, 0);
+    let ten_million = "\n".repeat(10_000_000);
+    for parts in [
+        vec![PromptPart::Marked(ten_million.clone())],
+        vec![
+            PromptPart::Marked("short".to_owned()),
+            PromptPart::Literal(ten_million),
+        ],
+    ] {
+        let request = GenerateRequest {
+            prompt: Prompt { parts },
+            ..GenerateRequest::default()
+        };
+        let error = session.generate(request).expect_err("far too long");
+        let SubmitError::PromptFarTooLong { at_least, limit } = error else {
+            panic!("{error}")
+        };
+        // A byte is a token here: there are more than is said.
+        assert!((1000..10_000_000).contains(&at_least), "{at_least}");
+        assert_eq!(limit, 1000);
+        let work = tokenizer.bytes.swap(0, Ordering::Relaxed);
+        assert!(work < 100_000, "{work} bytes became tokens");
+    }
+    // One that is only somewhat too long is counted.
+    let error = session
+        .generate(ask(&"x".repeat(7000)))
+        .expect_err("too long");
+    let exact = SubmitError::PromptTooLong {
+        got: 7000,
+        limit: 1000,
+    };
+    assert_eq!(error, exact);
+    assert_eq!(tokenizer.bytes.load(Ordering::Relaxed), 7000, "once");
 }

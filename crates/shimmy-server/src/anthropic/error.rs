@@ -58,6 +58,9 @@ fn message(error: &ApiError) -> String {
         (Some(got), Some(limit)) if error.kind == ErrorKind::ContextLength => {
             format!("prompt is too long: {got} tokens > {limit} maximum")
         }
+        (None, Some(_)) if error.kind == ErrorKind::ContextLength => {
+            format!("prompt is too long: {}", error.message)
+        }
         _ => error.message_with_suggestions(),
     }
 }

@@ -14,6 +14,9 @@ const CHAT: &str = "/v1/chat/completions";
 /// As many as are read without optimisation before anybody falls asleep.
 const MASSES: usize = 100_000;
 
+/// As many keys as are read at all, but for a few.
+const MOST_KEYS: usize = 49_900;
+
 #[tokio::test]
 async fn variables_that_the_server_sets_cannot_be_set_by_a_request() {
     let setup = Setup {
@@ -79,7 +82,7 @@ async fn post_text(server: &TestServer, path: &str, body: String) -> (StatusCode
 #[tokio::test]
 async fn masses_of_keys_are_refused_where_they_would_be_used() {
     let server = Setup::default().start().await;
-    let masses = keys(MASSES);
+    let masses = keys(MOST_KEYS);
     let messages = r#""messages":[{"role":"user","content":"hi"}]"#;
     for fields in [
         format!(
@@ -98,6 +101,29 @@ async fn masses_of_keys_are_refused_where_they_would_be_used() {
         );
     }
     assert_eq!(server.get("/health").await.status(), 200);
+}
+
+#[tokio::test]
+async fn more_keys_than_anybody_needs_are_not_read_at_all() {
+    let server = Setup::default().start().await;
+    let masses = keys(MASSES);
+    for (path, field) in [
+        (CHAT, "tools"),
+        (CHAT, "nobody_reads_this"),
+        ("/v1/messages", "tools"),
+        ("/v1/responses", "metadata"),
+        ("/api/chat", "options"),
+        ("/completion", "json_schema"),
+    ] {
+        let body = format!("{{\"{field}\":[{masses}]}}");
+        let (status, error) = post_text(&server, path, body).await;
+        assert_eq!(status, 400, "{path} {field}");
+        let text = error.to_string();
+        assert!(
+            text.contains("more than 50000 keys"),
+            "{path} {field}: {text:.200}"
+        );
+    }
 }
 
 #[tokio::test]

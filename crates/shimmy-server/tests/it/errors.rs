@@ -213,7 +213,7 @@ async fn duplicate_fields_are_400_and_unknown_ones_are_not() {
     };
     assert_eq!(post(r#"{"prompt":"a","prompt":"b"}"#.to_owned()).await, 400);
     assert_eq!(post(r#"{"prompt":"a","x":1,"x":2}"#.to_owned()).await, 200);
-    let many: Vec<String> = (0..100_000).map(|n| format!("\"k{n}\":{n}")).collect();
+    let many: Vec<String> = (0..40_000).map(|n| format!("\"k{n}\":{n}")).collect();
     assert_eq!(
         post(format!(r#"{{"prompt":"a",{}}}"#, many.join(","))).await,
         200

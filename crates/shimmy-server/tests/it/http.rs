@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::Setup;
@@ -117,13 +118,33 @@ async fn a_slow_header_is_cut_off() {
 async fn a_connection_that_stays_idle_is_closed_without_a_word() {
     // A word would be taken for the answer to the next request of a client that keeps connections.
     let mut setup = Setup::default();
+    setup.server.idle_timeout = Duration::from_millis(50);
+    let server = setup.start().await;
+    let request = "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for idle in ["", "GET /health/li"] {
+        let answer = server.raw(format!("{request}{idle}").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_had_an_answer_may_be_idle_for_longer_than_a_header_takes() {
+    let mut setup = Setup::default();
     setup.server.header_read_timeout = Duration::from_millis(50);
     let server = setup.start().await;
-    let answer = server
-        .raw(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+    let request = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut kept = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..2 {
+        kept.write_all(request).await.unwrap();
+        let mut start = [0; 12];
+        kept.read_exact(&mut start).await.unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200");
+        // The rest of the answer, which comes in one piece.
+        assert!(kept.read(&mut [0; 4096]).await.unwrap() > 0);
+        // One that came later and says nothing has been closed: so much time has passed.
+        assert_eq!(server.raw(b"GET").await, "");
+    }
 }
 
 #[tokio::test]
