@@ -2,6 +2,7 @@
 //! processes, of this program, and of the machine.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -38,10 +39,41 @@ pub(super) fn of_group(group: u32) -> Result<Usage> {
     Ok(usage)
 }
 
+/// CPU time of a group's processes, by which of their threads took it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Split {
+    /// Of the threads whose names begin as asked for.
+    pub(super) engine: Duration,
+    /// Of all others, those that have ended too.
+    pub(super) others: Duration,
+}
+
+/// The CPU time of threads whose names begin with one of `names`, and of the others of the group.
+pub(super) fn split(group: u32, names: &[&str]) -> Result<Split> {
+    let mut engine = Duration::ZERO;
+    let entries = fs::read_dir(format!("/proc/{group}/task")).context("the server has ended")?;
+    for task in entries.flatten().map(|entry| entry.path()) {
+        // Threads end while this reads; the engine's do not.
+        let comm = fs::read_to_string(task.join("comm")).unwrap_or_default();
+        if names.iter().any(|name| comm.starts_with(name)) {
+            engine += of_schedstat(&task.join("schedstat"))?;
+        }
+    }
+    let all = of_group(group)?.cpu;
+    Ok(Split {
+        engine,
+        others: all.saturating_sub(engine),
+    })
+}
+
 /// CPU time of the calling thread.
 pub(super) fn of_this_thread() -> Result<Duration> {
-    let path = "/proc/thread-self/schedstat";
-    let text = fs::read_to_string(path).with_context(|| format!("{path} (Linux only)"))?;
+    of_schedstat(Path::new("/proc/thread-self/schedstat"))
+}
+
+fn of_schedstat(path: &Path) -> Result<Duration> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).with_context(|| format!("{shown} (Linux only)"))?;
     let nanoseconds = text.split(' ').next().and_then(|field| field.parse().ok());
     Ok(Duration::from_nanos(
         nanoseconds.context("schedstat without a time")?,

@@ -20,6 +20,8 @@ use super::signals::{self, Ending};
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// For writing caches to disk; what is not gone by then is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// What the names of our threads that compute begin with: llama.cpp's have the engine's name.
+const ENGINE_THREADS: [&str; 2] = ["engine ", "compute-"];
 /// The least time between two looks at a server that starts.
 const POLL: Duration = Duration::from_millis(1);
 /// Looks grow rarer with the time that has passed: a late look is wrong by a hundredth at most, and
@@ -90,6 +92,11 @@ impl Server {
     /// What all its processes use.
     pub(super) fn usage(&self) -> Result<proc::Usage> {
         proc::of_group(self.group)
+    }
+
+    /// The CPU time of its threads that compute, and of the others.
+    pub(super) fn cpu_by_engine(&self) -> Result<proc::Split> {
+        proc::split(self.group, &ENGINE_THREADS)
     }
 
     /// Asks the server to end and waits until it has; one that does not is killed. Whether it ended

@@ -10,6 +10,7 @@ mod embeddings;
 mod engine;
 mod idle;
 mod long_prompt;
+mod overhead;
 mod resume;
 mod schema;
 mod single;
@@ -50,6 +51,7 @@ pub(super) enum Workload {
     Swap,
     Idle,
     Crowd,
+    Overhead,
 }
 
 /// What a workload is called and gives.
@@ -140,6 +142,7 @@ impl Workload {
         Self::Swap,
         Self::Idle,
         Self::Crowd,
+        Self::Overhead,
     ];
 
     pub(super) fn spec(self) -> &'static Spec {
@@ -162,6 +165,7 @@ impl Workload {
             Self::Swap => &swap::SPEC,
             Self::Idle => &idle::SPEC,
             Self::Crowd => &crowd::SPEC,
+            Self::Overhead => &overhead::SPEC,
         }
     }
 
@@ -210,6 +214,7 @@ impl Workload {
             Self::Swap => swap::run(stage).await,
             Self::Idle => idle::run(stage).await,
             Self::Crowd => crowd::run(stage).await,
+            Self::Overhead => overhead::run(stage).await,
         }
     }
 }
