@@ -32,7 +32,14 @@ def server(tmp_path_factory):
 
 
 def connect(server, **options):
-    settings = {"api_key": "none", "max_retries": 0, "timeout": 120.0, **options}
+    settings = {
+        "api_key": "none",
+        "max_retries": 0,
+        "timeout": 120.0,
+        # Every answer and every event must have the client's own types.
+        "_strict_response_validation": True,
+        **options,
+    }
     return anthropic.Anthropic(base_url=server.url, **settings)
 
 
