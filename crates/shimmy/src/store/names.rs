@@ -85,6 +85,10 @@ impl Shop {
 
     /// Refuses a name that a model has which was not made here: it would be hidden by that model.
     pub(super) fn check_free(&self, field: &'static str, name: &str) -> Result<(), StoreError> {
+        // That one always means whichever model is the default.
+        if name.eq_ignore_ascii_case("default") {
+            return Err(invalid(field, "is no model's own name"));
+        }
         let files = self.loader.files();
         let is_taken = files.iter().any(|file| is_called(name, &file.name));
         if (is_taken && !self.packages.has(name)) || self.loader.is_built_in(name) {

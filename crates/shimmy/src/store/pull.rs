@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use shimmy_models::hub::{Hub, Progress, PullError, Reference, ReferenceError};
-use shimmy_models::{Aliases, ModelFile};
+use shimmy_models::{AliasError, Aliases, ModelFile};
 use shimmy_server::{Digest, StoreError, StoreProgress};
 
 use super::events::Teller;
@@ -38,12 +38,17 @@ impl Shop {
             return Err(failed("it was fetched, but no search finds it"));
         };
         let mut names = [&model.name].into_iter().chain(&model.aliases);
-        if names.any(|known| known.eq_ignore_ascii_case(name)) {
+        let is_address = name.contains("://");
+        if is_address || names.any(|known| known.eq_ignore_ascii_case(name)) {
             return Ok(());
         }
         let mut aliases = self.aliases()?;
-        aliases.insert(name, model).map_err(failed)?;
-        self.keep(&aliases)
+        match aliases.insert(name, model) {
+            Ok(()) => self.keep(&aliases),
+            // Nobody could ask for it; it is here under its file's name.
+            Err(AliasError::NotAName(_)) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// The names that users gave.

@@ -384,6 +384,7 @@ fn a_copy_outlives_its_source_or_its_source_stays() {
         ("tiny", "tiny", 400),
         ("b:v2", "tiny", 400),
         ("tiny", "-x", 400),
+        ("tiny", "default", 400),
     ] {
         assert_eq!(
             copy(source, destination),
