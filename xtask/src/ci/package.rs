@@ -1,8 +1,10 @@
 //! What is given to users: an archive with the binary and its documents, and the wheel. Each is made
 //! of the release binary, installed into an empty place, and has to answer there.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -54,7 +56,7 @@ pub(super) fn archive(workspace: &Workspace) -> Result<Outcome> {
         format!("{}  {file}\n", sha256(&bytes)),
     )?;
     let prefix = emptied(&workspace.target.join("prefix"))?;
-    let mut unpack = workspace.command("tar");
+    let mut unpack = tar(workspace);
     unpack.arg("-xf").arg(&archive).arg("-C").arg(&prefix);
     output(&mut unpack)?;
     let program = prefix
@@ -118,15 +120,23 @@ fn pack(workspace: &Workspace, name: &str) -> Result<PathBuf> {
         ("tar.gz", &["-z"])
     };
     let archive = folder.join(format!("{name}.{extension}"));
-    let mut tar = workspace.command("tar");
+    let mut tar = tar(workspace);
     tar.args(options).arg("-cf").arg(&archive);
     output(tar.arg("-C").arg(&folder).arg(name))?;
     Ok(archive)
 }
 
+/// On Windows its own one, which packs as `.zip` too; a shell may have put another before it.
+fn tar(workspace: &Workspace) -> Command {
+    match env::var_os("SYSTEMROOT").filter(|_| cfg!(windows)) {
+        Some(system) => workspace.command(Path::new(&system).join("System32").join("tar.exe")),
+        None => workspace.command("tar"),
+    }
+}
+
 /// The version that the binary itself states.
 fn version(binary: &Path) -> Result<String> {
-    let text = output(std::process::Command::new(binary).arg("--version"))?;
+    let text = output(Command::new(binary).arg("--version"))?;
     let version = text.trim().strip_prefix("shimmy ");
     let version = version.with_context(|| format!("`shimmy --version` says {text:?}"))?;
     Ok(version.to_owned())
@@ -184,7 +194,7 @@ fn check_tag(binary: &Path, wheel: &str) -> Result<()> {
     if !cfg!(target_os = "linux") || process::find("readelf").is_none() {
         return Ok(());
     }
-    let mut command = std::process::Command::new("readelf");
+    let mut command = Command::new("readelf");
     let listing = output(command.args(["--version-info", "--wide"]).arg(binary))?;
     let needed = needed_glibc(&listing).context("readelf names no version of glibc")?;
     let tag = wheel.split_once("manylinux_2_").map(|(_, rest)| rest);
