@@ -13,7 +13,7 @@ class Shimmy < Formula
   def install
     # A bottle runs on other machines than the one that made it.
     args = std_cargo_args(path: "crates/shimmy")
-    args += ["--features", "metal"] if OS.mac? && Hardware::CPU.arm?
+    args += ["--features", (OS.mac? && Hardware::CPU.arm?) ? "metal" : "llama"]
     ENV["LIBCLANG_PATH"] = Formula["llvm"].opt_lib
     system "cargo", "install", *args
     generate_completions_from_executable(bin/"shimmy", "completions")

@@ -5,6 +5,8 @@
 #
 #   scripts/quickstart.sh ["your question"]
 #
+# SHIMMY_FEATURES=llama (or cuda, metal, vulkan, rocm) builds llama.cpp too, for models that the engine
+# in Rust does not know and for GPUs.
 # SHIMMY_TEST_MODEL=/path/to/model.gguf uses that model instead of the demo model.
 set -euo pipefail
 
@@ -30,19 +32,21 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 step "1/4 what the build needs"
-need_tools compiler cmake libclang cargo
+features=${SHIMMY_FEATURES:-}
+# shellcheck disable=SC2046 # Names of tools.
+need_tools compiler cargo $([ -z "$features" ] || echo cmake libclang)
 if ! has_tool python; then
     say "(no python3: the demo model cannot be downloaded, and figures are not shown)"
 fi
 need_rust_version
-say "found: $(rustc --version), $(cmake --version | head -n 1)"
+say "found: $(rustc --version)"
 
-step "2/4 build (the first time takes minutes: llama.cpp is compiled for this processor)"
+step "2/4 build (the first time takes minutes)"
 use_build_helpers
 # A folder of its own: a build for this machine alone must not be taken for a portable one.
 target=${CARGO_TARGET_DIR:-$root/target}/native
 RUSTFLAGS="${RUSTFLAGS:--C target-cpu=native}" \
-    cargo build --locked --release --package shimmy --target-dir "$target" ||
+    cargo build --locked --release --package shimmy --features "$features" --target-dir "$target" ||
     fail "the build failed; the compiler's own words are above"
 shimmy=$target/release/shimmy
 say "built: $shimmy"

@@ -71,11 +71,11 @@ const fn gpu(name: &'static str, selection: &'static [&'static str]) -> Set {
 
 const BARE: &str = "--no-default-features";
 const SETS: [Set; 9] = [
-    set("default", &[]),
     set("no engine", &[BARE]),
     set("stub", &[BARE, "--features", "stub"]),
     set("native", &[BARE, "--features", "native"]),
     set("llama", &[BARE, "--features", "llama"]),
+    set("both engines", &["--features", "llama"]),
     gpu("cuda", &["--features", "cuda"]),
     gpu("vulkan", &["--features", "vulkan"]),
     gpu("rocm", &["--features", "rocm"]),

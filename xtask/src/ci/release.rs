@@ -20,11 +20,11 @@ const LIBRARIES: [&str; 5] = [
     "ld-linux",
 ];
 
-/// What a release has beside the default features: every Apple Silicon has Metal.
+/// What a release has beside the default features: llama.cpp, and every Apple Silicon has Metal.
 pub(super) const FEATURES: &[&str] = if cfg!(all(target_os = "macos", target_arch = "aarch64")) {
     &["--features", "metal"]
 } else {
-    &[]
+    &["--features", "llama"]
 };
 
 pub(super) fn run(workspace: &Workspace) -> Result<Outcome> {

@@ -235,9 +235,9 @@ fn clippy(workspace: &Workspace) -> Result<Outcome> {
     clippy_with(workspace, &["--workspace", "--features", ENGINE_TESTS])
 }
 
-/// The engine's own tests run on its scripted runner, and those of the engine in Rust against
-/// llama.cpp, which are behind these features.
-const ENGINE_TESTS: &str = "shimmy-engine/stub,shimmy-native/llama-reference";
+/// The engine's own tests run on its scripted runner, those of the engine in Rust against llama.cpp, and
+/// the binary's on llama.cpp too, which are behind these features.
+const ENGINE_TESTS: &str = "shimmy-engine/stub,shimmy-native/llama-reference,shimmy/llama";
 
 fn clippy_bare(workspace: &Workspace) -> Result<Outcome> {
     clippy_with(workspace, &["--package", "shimmy", "--no-default-features"])
