@@ -123,7 +123,7 @@ const fn higher(name: &'static str, unit: &'static str) -> Figure {
 }
 
 impl Workload {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Start,
         Self::Generate,
         Self::Single,
