@@ -70,7 +70,8 @@ const fn gpu(name: &'static str, selection: &'static [&'static str]) -> Set {
 }
 
 const BARE: &str = "--no-default-features";
-const SETS: [Set; 9] = [
+const SETS: [Set; 10] = [
+    set("default", &[]),
     set("no engine", &[BARE]),
     set("stub", &[BARE, "--features", "stub"]),
     set("native", &[BARE, "--features", "native"]),
