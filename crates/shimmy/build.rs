@@ -27,8 +27,8 @@ fn main() {
 /// For `shimmy doctor`: the target, and the processor that was asked for.
 fn tell_what_it_is_for() {
     let variable = |name: &str| env::var(name).unwrap_or_default();
-    println!("cargo:rustc-env=SHIMMY_TARGET={}", variable("TARGET"));
-    println!("cargo:rustc-env=SHIMMY_PROFILE={}", variable("PROFILE"));
+    println!("cargo:rustc-env=BUILT_FOR_TARGET={}", variable("TARGET"));
+    println!("cargo:rustc-env=BUILT_WITH_PROFILE={}", variable("PROFILE"));
     // Of all flags only this: others may hold the builder's folders.
     let flags = variable("CARGO_ENCODED_RUSTFLAGS");
     let processor = flags
@@ -40,7 +40,7 @@ fn tell_what_it_is_for() {
         })
         .next_back();
     let processor = processor.unwrap_or("generic");
-    println!("cargo:rustc-env=SHIMMY_TARGET_CPU={processor}");
+    println!("cargo:rustc-env=BUILT_FOR_PROCESSOR={processor}");
 }
 
 /// Whether the C compiler that links has `libgcc_eh.a`; it answers with a path if so, and with

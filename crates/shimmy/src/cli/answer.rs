@@ -21,7 +21,8 @@ pub(crate) struct ProbeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
-    /// The model [default: the base model, or the only one there is].
+    /// The model [default: the base model, or the only one there is]; `-` is none, and reads the prompt
+    /// from standard input.
     #[arg(value_name = "NAME")]
     pub(crate) positional_name: Option<String>,
     /// The model, by name.

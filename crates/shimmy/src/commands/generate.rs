@@ -17,13 +17,17 @@ use crate::config;
 use crate::failure::Failure;
 
 pub(super) fn run(args: GenerateArgs) -> Result<(), Failure> {
-    let text = read_prompt(args.prompt.as_deref())?;
+    // A dash in the name's place is no model: it says where the prompt is.
+    let is_dash = args.positional_name.as_deref() == Some("-");
+    let prompt = args.prompt.as_deref();
+    let text = read_prompt(prompt.or(is_dash.then_some("-")))?;
     let shape = match (&args.schema, &args.grammar) {
         (Some(path), _) => Some(read_schema(path)?),
         (None, Some(path)) => Some(Constraint::Grammar(read("grammar", path)?)),
         (None, None) => None,
     };
-    let name = args.name.as_deref().or(args.positional_name.as_deref());
+    let positional = args.positional_name.as_deref().filter(|_| !is_dash);
+    let name = args.name.as_deref().or(positional);
     let model = load(name, args.models, &args.engine)?;
 
     let wishes = Wishes {

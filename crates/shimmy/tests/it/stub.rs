@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Server, run, text, tiny_folder};
+use crate::support::{Server, run, run_with_input, text, tiny_folder};
 
 #[test]
 fn the_stub_answers_on_the_command_line_and_over_http() {
@@ -12,6 +12,17 @@ fn the_stub_answers_on_the_command_line_and_over_http() {
         (outcome.code, outcome.stdout.as_str()),
         (Some(0), "echo ü 😀")
     );
+    for args in [
+        &["generate", "-"][..],
+        &["generate", "stub", "-p", "-"],
+        &["generate"],
+    ] {
+        assert_eq!(
+            run_with_input(folder.path(), args, "piped").stdout,
+            "piped",
+            "{args:?}"
+        );
+    }
     let server = Server::start(folder.path(), &[]);
     assert_eq!(server.generate(&json!({ "prompt": "hello" })), "hello");
     assert_eq!(server.get("/v1/models").1["data"][0]["id"], "stub");

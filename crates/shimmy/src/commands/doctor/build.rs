@@ -20,9 +20,9 @@ pub(super) fn engines() -> Check {
     let detail = format!(
         "shimmy {} for {}, {}, processor {}; engines: {}",
         env!("CARGO_PKG_VERSION"),
-        env!("SHIMMY_TARGET"),
-        env!("SHIMMY_PROFILE"),
-        env!("SHIMMY_TARGET_CPU"),
+        env!("BUILT_FOR_TARGET"),
+        env!("BUILT_WITH_PROFILE"),
+        env!("BUILT_FOR_PROCESSOR"),
         if names.is_empty() {
             "none".to_owned()
         } else {
@@ -33,7 +33,7 @@ pub(super) fn engines() -> Check {
     match names.as_slice() {
         [] => Check::fail("build", detail, hint),
         [only] if only == backend::STUB_MODEL => Check::warn("build", detail, hint),
-        _ if env!("SHIMMY_PROFILE") == "debug" => {
+        _ if env!("BUILT_WITH_PROFILE") == "debug" => {
             Check::warn("build", detail, "cargo build --release is much faster")
         }
         _ => Check::ok("build", detail),
