@@ -2,11 +2,13 @@
 //! quantised to eight bits with a scale of its own. Owns that layout.
 
 use super::Level;
+use super::simd::{Dot, Simd};
 use crate::pool::Pool;
 use crate::quant::BLOCK;
 
-/// Words of a block of one row: 32 bytes, the scale, the sum of the quantised values times the scale,
-/// and minus the sums of the quantised values of the block and of its two halves.
+/// Words of a block of one row: 32 bytes (in the order of [`word_of`]), the scale, the sum of the
+/// quantised values times the scale, and minus the sums of the quantised values of the block and of
+/// its two halves.
 pub(super) const RECORD: usize = BLOCK / 4 + 5;
 /// Words of a block of one row that is not quantised.
 pub(super) const FLOAT_RECORD: usize = BLOCK;
@@ -156,8 +158,7 @@ fn quantize(level: Level, rows: &[f32], inputs: usize, first: usize, records: &m
 ///
 /// None needed; it has the form of a kernel, and is compiled for each level.
 #[inline(always)]
-#[expect(clippy::extra_unused_type_parameters, reason = "names the level")]
-unsafe fn quantize_on<S>(rows: &[f32], inputs: usize, first: usize, records: &mut [i32]) {
+unsafe fn quantize_on<S: Simd>(rows: &[f32], inputs: usize, first: usize, records: &mut [i32]) {
     let members = rows.len() / inputs;
     for (index, record) in records.chunks_exact_mut(RECORD * members).enumerate() {
         let start = (first + index) * BLOCK;
@@ -165,13 +166,18 @@ unsafe fn quantize_on<S>(rows: &[f32], inputs: usize, first: usize, records: &mu
             let mut values = [0.0; BLOCK];
             let given = &row[start..inputs.min(start + BLOCK)];
             values[..given.len()].copy_from_slice(given);
-            quantize_block(&values, member, members, record);
+            quantize_block::<S>(&values, member, members, record);
         }
     }
 }
 
 #[inline(always)]
-fn quantize_block(values: &[f32; BLOCK], member: usize, members: usize, record: &mut [i32]) {
+fn quantize_block<S: Simd>(
+    values: &[f32; BLOCK],
+    member: usize,
+    members: usize,
+    record: &mut [i32],
+) {
     let mut largest = [0.0_f32; 8];
     for values in values.chunks_exact(8) {
         for (largest, value) in largest.iter_mut().zip(values) {
@@ -199,7 +205,7 @@ fn quantize_block(values: &[f32; BLOCK], member: usize, members: usize, record: 
             codes[2] as u8,
             codes[3] as u8,
         ];
-        record[group * members + member] = i32::from_le_bytes(bytes);
+        record[word_of::<S>(group, member, members)] = i32::from_le_bytes(bytes);
     }
     let mut put = |word: usize, value: i32| record[(BLOCK / 4 + word) * members + member] = value;
     put(0, step.to_bits() as i32);
@@ -207,6 +213,16 @@ fn quantize_block(values: &[f32; BLOCK], member: usize, members: usize, record: 
     put(2, -(low + high));
     put(3, -low);
     put(4, -high);
+}
+
+/// Where four bytes of a row are in a block's record: those of all rows together, or a row's pairs.
+#[inline(always)]
+fn word_of<S: Simd>(group: usize, member: usize, members: usize) -> usize {
+    if S::Dot::PAIRS {
+        group / 2 * 2 * members + 2 * member + group % 2
+    } else {
+        group * members + member
+    }
 }
 
 /// Brings a group's rows into the order of its records.

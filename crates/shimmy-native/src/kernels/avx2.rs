@@ -1,19 +1,33 @@
-//! Vectors of 256 bits (AVX2, FMA, F16C).
+//! Vectors of 256 bits (AVX2, FMA, F16C), with and without VNNI.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
-use super::simd::Simd;
+use super::simd::{Dot, Simd};
 
 /// AVX2 with FMA and F16C: Haswell, Zen and later.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Avx2;
+pub(super) type Avx2 = Vectors<Pairs>;
+/// The same with AVX-VNNI: Alder Lake, Zen 5 and later.
+pub(super) type AvxVnni = Vectors<Vnni>;
 
-impl Simd for Avx2 {
+/// Vectors of 256 bits whose bytes are multiplied by `D`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vectors<D>(PhantomData<D>);
+
+/// Products of bytes by way of sums of two in 16 bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pairs;
+
+/// Products of bytes in one instruction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vnni;
+
+impl<D: Dot<__m256i>> Simd for Vectors<D> {
     const LANES: usize = 8;
     const ROWS: usize = 4;
-    const BYTES_ARE_CENTRED: bool = true;
     type F = __m256;
     type I = __m256i;
+    type Dot = D;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m256 {
@@ -179,6 +193,18 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn prefetch(from: *const u8) {
+        // SAFETY: the processor has the instructions, says the trait's caller.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(from.cast());
+        }
+    }
+}
+
+impl Dot<__m256i> for Pairs {
+    const BYTES_ARE_CENTRED: bool = true;
+
+    #[inline(always)]
     unsafe fn dot(to: __m256i, codes: __m256i, by: __m256i) -> __m256i {
         // SAFETY: the processor has the instructions, says the trait's caller.
         unsafe {
@@ -196,11 +222,19 @@ impl Simd for Avx2 {
             _mm256_add_epi32(to, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
         }
     }
+}
+
+impl Dot<__m256i> for Vnni {
+    const BYTES_ARE_CENTRED: bool = false;
+
     #[inline(always)]
-    unsafe fn prefetch(from: *const u8) {
+    unsafe fn dot(to: __m256i, codes: __m256i, by: __m256i) -> __m256i {
         // SAFETY: the processor has the instructions, says the trait's caller.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(from.cast());
-        }
+        unsafe { _mm256_dpbusd_avx_epi32(to, codes, by) }
+    }
+    #[inline(always)]
+    unsafe fn dot_bytes(to: __m256i, codes: __m256i, by: __m256i) -> __m256i {
+        // SAFETY: the processor has the instructions, says the trait's caller.
+        unsafe { _mm256_dpbusd_avx_epi32(to, codes, by) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::Simd;
+use super::simd::{Dot, Simd};
 
 /// AVX-512 with VNNI: Ice Lake, Zen 4 and later.
 #[derive(Debug, Clone, Copy)]
@@ -11,9 +11,9 @@ pub(super) struct Avx512;
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const ROWS: usize = 8;
-    const BYTES_ARE_CENTRED: bool = false;
     type F = __m512;
     type I = __m512i;
+    type Dot = Self;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
@@ -177,6 +177,18 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn prefetch(from: *const u8) {
+        // SAFETY: the processor has the instructions, says the trait's caller.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(from.cast());
+        }
+    }
+}
+
+impl Dot<__m512i> for Avx512 {
+    const BYTES_ARE_CENTRED: bool = false;
+
+    #[inline(always)]
     unsafe fn dot(to: __m512i, codes: __m512i, by: __m512i) -> __m512i {
         // SAFETY: the processor has the instructions, says the trait's caller.
         unsafe { _mm512_dpbusd_epi32(to, codes, by) }
@@ -185,12 +197,5 @@ impl Simd for Avx512 {
     unsafe fn dot_bytes(to: __m512i, codes: __m512i, by: __m512i) -> __m512i {
         // SAFETY: the processor has the instructions, says the trait's caller.
         unsafe { _mm512_dpbusd_epi32(to, codes, by) }
-    }
-    #[inline(always)]
-    unsafe fn prefetch(from: *const u8) {
-        // SAFETY: the processor has the instructions, says the trait's caller.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(from.cast());
-        }
     }
 }

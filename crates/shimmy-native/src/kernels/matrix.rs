@@ -7,8 +7,10 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use super::activations::{Activations, FLOAT_RECORD, Forms, RECORD};
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::tile::{self, multiply as multiply_tile, multiply_floats};
-use super::{Level, scalar};
+use super::{Level, compiled_for, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::pool::Pool;
@@ -210,26 +212,6 @@ unsafe fn on_scalar<const KIND: u8, const N: usize>(product: &tile::Product) {
 
 /// # Safety
 ///
-/// As of [`multiply_tile`].
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn on_avx2<const KIND: u8, const N: usize>(product: &tile::Product) {
-    // SAFETY: says the caller.
-    unsafe { multiply_tile::<avx2::Avx2, KIND, N>(product) }
-}
-
-/// # Safety
-///
-/// As of [`multiply_tile`].
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn on_avx512<const KIND: u8, const N: usize>(product: &tile::Product) {
-    // SAFETY: says the caller.
-    unsafe { multiply_tile::<avx512::Avx512, KIND, N>(product) }
-}
-
-/// # Safety
-///
 /// As of [`multiply_floats`].
 unsafe fn floats_on_scalar<const KIND: u8, const N: usize>(
     product: &tile::Product,
@@ -240,33 +222,52 @@ unsafe fn floats_on_scalar<const KIND: u8, const N: usize>(
     unsafe { multiply_floats::<scalar::Scalar, KIND, N>(product, first, members) }
 }
 
-/// # Safety
-///
-/// As of [`multiply_floats`].
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn floats_on_avx2<const KIND: u8, const N: usize>(
-    product: &tile::Product,
-    first: usize,
-    members: usize,
-) {
-    // SAFETY: says the caller.
-    unsafe { multiply_floats::<avx2::Avx2, KIND, N>(product, first, members) }
+/// [`on_scalar`], compiled for a level.
+macro_rules! compiled_tile {
+    ($level:ident, $simd:ty, $function:ident) => {
+        compiled_for!(
+            $level,
+            /// # Safety
+            ///
+            /// As of [`multiply_tile`].
+            unsafe fn $function<const KIND: u8, const N: usize>(product: &tile::Product) {
+                // SAFETY: says the caller.
+                unsafe { multiply_tile::<$simd, KIND, N>(product) }
+            }
+        );
+    };
 }
 
-/// # Safety
-///
-/// As of [`multiply_floats`].
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn floats_on_avx512<const KIND: u8, const N: usize>(
-    product: &tile::Product,
-    first: usize,
-    members: usize,
-) {
-    // SAFETY: says the caller.
-    unsafe { multiply_floats::<avx512::Avx512, KIND, N>(product, first, members) }
+compiled_tile!(Avx2, avx2::Avx2, on_avx2);
+compiled_tile!(AvxVnni, avx2::AvxVnni, on_avx_vnni);
+compiled_tile!(Avx512, avx512::Avx512, on_avx512);
+compiled_tile!(Neon, neon::Neon, on_neon);
+compiled_tile!(Dotprod, neon::Dotprod, on_dotprod);
+compiled_tile!(I8mm, neon::I8mm, on_i8mm);
+
+/// [`floats_on_scalar`], compiled for a level; of floats those with the same vectors do not differ.
+macro_rules! compiled_floats {
+    ($level:ident, $simd:ty, $function:ident) => {
+        compiled_for!(
+            $level,
+            /// # Safety
+            ///
+            /// As of [`multiply_floats`].
+            unsafe fn $function<const KIND: u8, const N: usize>(
+                product: &tile::Product,
+                first: usize,
+                members: usize,
+            ) {
+                // SAFETY: says the caller.
+                unsafe { multiply_floats::<$simd, KIND, N>(product, first, members) }
+            }
+        );
+    };
 }
+
+compiled_floats!(Avx2, avx2::Avx2, floats_on_avx2);
+compiled_floats!(Avx512, avx512::Avx512, floats_on_avx512);
+compiled_floats!(Neon, neon::Neon, floats_on_neon);
 
 /// The function of a kind and a number of activations.
 macro_rules! choose {
@@ -305,7 +306,15 @@ fn kernel(level: Level, kind: Kind, count: usize) -> Kernel {
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => of!(on_avx2, [1 2 3 4]),
         #[cfg(target_arch = "x86_64")]
+        Level::AvxVnni => of!(on_avx_vnni, [1 2 3 4]),
+        #[cfg(target_arch = "x86_64")]
         Level::Avx512 => of!(on_avx512, [1 2 3 4 5 6 7 8]),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => of!(on_neon, [1 2 3 4 5 6 7 8]),
+        #[cfg(target_arch = "aarch64")]
+        Level::Dotprod => of!(on_dotprod, [1 2 3 4 5 6 7 8]),
+        #[cfg(target_arch = "aarch64")]
+        Level::I8mm => of!(on_i8mm, [1 2 3 4 5 6 7 8]),
     }
 }
 
@@ -318,8 +327,10 @@ fn float_kernel(level: Level, kind: Kind, count: usize) -> FloatKernel {
     match level {
         Level::Scalar => of!(floats_on_scalar, [1]),
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => of!(floats_on_avx2, [1 2 3 4]),
+        Level::Avx2 | Level::AvxVnni => of!(floats_on_avx2, [1 2 3 4]),
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => of!(floats_on_avx512, [1 2 3 4]),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon | Level::Dotprod | Level::I8mm => of!(floats_on_neon, [1 2 3 4]),
     }
 }

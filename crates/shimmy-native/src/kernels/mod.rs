@@ -14,6 +14,8 @@ mod avx2;
 mod avx512;
 mod elementwise;
 mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 mod simd;
 #[cfg(test)]
@@ -33,9 +35,21 @@ pub(crate) enum Level {
     /// AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// The same with AVX-VNNI.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     /// AVX-512 F, BW, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// NEON, without products of bytes.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// NEON and FEAT_DotProd.
+    #[cfg(target_arch = "aarch64")]
+    Dotprod,
+    /// NEON and FEAT_I8MM.
+    #[cfg(target_arch = "aarch64")]
+    I8mm,
 }
 
 impl Level {
@@ -55,6 +69,9 @@ impl Level {
             if avx2 {
                 levels.push(Self::Avx2);
             }
+            if avx2 && is_x86_feature_detected!("avxvnni") {
+                levels.push(Self::AvxVnni);
+            }
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
@@ -62,6 +79,17 @@ impl Level {
                 && is_x86_feature_detected!("avx512vnni");
             if avx2 && avx512 {
                 levels.push(Self::Avx512);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            use std::arch::is_aarch64_feature_detected;
+            levels.push(Self::Neon);
+            if is_aarch64_feature_detected!("dotprod") {
+                levels.push(Self::Dotprod);
+            }
+            if is_aarch64_feature_detected!("i8mm") {
+                levels.push(Self::I8mm);
             }
         }
         levels
@@ -74,7 +102,15 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::Dotprod => "dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm => "i8mm",
         }
     }
 
@@ -86,7 +122,15 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => avx2::Avx2::ROWS,
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => avx2::AvxVnni::ROWS,
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => avx512::Avx512::ROWS,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => neon::Neon::ROWS,
+            #[cfg(target_arch = "aarch64")]
+            Self::Dotprod => neon::Dotprod::ROWS,
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm => neon::I8mm::ROWS,
         }
     }
 }
@@ -99,31 +143,85 @@ pub fn processor() -> Option<&'static str> {
         .map(Level::name)
 }
 
+/// A function that is compiled for a level's instructions, on processors that may have them.
+macro_rules! compiled_for {
+    (Avx2, $($function:tt)*) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        $($function)*
+    };
+    (AvxVnni, $($function:tt)*) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+        $($function)*
+    };
+    (Avx512, $($function:tt)*) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+        $($function)*
+    };
+    (Neon, $($function:tt)*) => {
+        #[cfg(target_arch = "aarch64")]
+        #[target_feature(enable = "neon")]
+        $($function)*
+    };
+    (Dotprod, $($function:tt)*) => {
+        #[cfg(target_arch = "aarch64")]
+        #[target_feature(enable = "neon,dotprod")]
+        $($function)*
+    };
+    (I8mm, $($function:tt)*) => {
+        #[cfg(target_arch = "aarch64")]
+        #[target_feature(enable = "neon,i8mm")]
+        $($function)*
+    };
+}
+use compiled_for;
+
+/// A kernel `unsafe fn kernel<S: Simd>(…)`, compiled for a level's instructions.
+macro_rules! compiled_kernel {
+    ($level:ident, $simd:ty, $function:ident, $kernel:ident ( $($name:ident : $type:ty),* )) => {
+        $crate::kernels::compiled_for!(
+            $level,
+            unsafe fn $function($($name: $type),*) {
+                // SAFETY: the caller has checked the level; the rest is the kernel's own condition.
+                unsafe { $kernel::<$simd>($($name),*) }
+            }
+        );
+    };
+}
+use compiled_kernel;
+
 /// Calls a kernel `unsafe fn kernel<S: Simd>(…)`, compiled for a level's instructions.
 macro_rules! dispatch {
     ($level:expr, $kernel:ident ( $($name:ident : $type:ty),* $(,)? )) => {{
+        use $crate::kernels::{Level, compiled_kernel};
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma,f16c")]
-        unsafe fn on_avx2($($name: $type),*) {
-            // SAFETY: the caller has checked the level; the rest is the kernel's own condition.
-            unsafe { $kernel::<$crate::kernels::avx2::Avx2>($($name),*) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-        unsafe fn on_avx512($($name: $type),*) {
-            // SAFETY: as above.
-            unsafe { $kernel::<$crate::kernels::avx512::Avx512>($($name),*) }
-        }
+        use $crate::kernels::{avx2, avx512};
+        #[cfg(target_arch = "aarch64")]
+        use $crate::kernels::neon;
+        compiled_kernel!(Avx2, avx2::Avx2, on_avx2, $kernel($($name: $type),*));
+        compiled_kernel!(AvxVnni, avx2::AvxVnni, on_avx_vnni, $kernel($($name: $type),*));
+        compiled_kernel!(Avx512, avx512::Avx512, on_avx512, $kernel($($name: $type),*));
+        compiled_kernel!(Neon, neon::Neon, on_neon, $kernel($($name: $type),*));
+        compiled_kernel!(Dotprod, neon::Dotprod, on_dotprod, $kernel($($name: $type),*));
+        compiled_kernel!(I8mm, neon::I8mm, on_i8mm, $kernel($($name: $type),*));
         // SAFETY: a level is only made where its instructions are.
         unsafe {
             match $level {
-                $crate::kernels::Level::Scalar => {
-                    $kernel::<$crate::kernels::scalar::Scalar>($($name),*)
-                }
+                Level::Scalar => $kernel::<$crate::kernels::scalar::Scalar>($($name),*),
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::Level::Avx2 => on_avx2($($name),*),
+                Level::Avx2 => on_avx2($($name),*),
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::Level::Avx512 => on_avx512($($name),*),
+                Level::AvxVnni => on_avx_vnni($($name),*),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 => on_avx512($($name),*),
+                #[cfg(target_arch = "aarch64")]
+                Level::Neon => on_neon($($name),*),
+                #[cfg(target_arch = "aarch64")]
+                Level::Dotprod => on_dotprod($($name),*),
+                #[cfg(target_arch = "aarch64")]
+                Level::I8mm => on_i8mm($($name),*),
             }
         }
     }};

@@ -1,7 +1,7 @@
 //! Vectors of 16 lanes without vector instructions: the reference, and the fallback of processors
 //! that have no kernels of their own.
 
-use super::simd::Simd;
+use super::simd::{Dot, Simd};
 use crate::half;
 
 /// Plain Rust.
@@ -34,9 +34,9 @@ fn products(to: u32, codes: u32, by: u32) -> u32 {
 impl Simd for Scalar {
     const LANES: usize = LANES;
     const ROWS: usize = 1;
-    const BYTES_ARE_CENTRED: bool = false;
     type F = F;
     type I = I;
+    type Dot = Self;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> F {
@@ -170,6 +170,13 @@ impl Simd for Scalar {
         })
     }
     #[inline(always)]
+    unsafe fn prefetch(_from: *const u8) {}
+}
+
+impl Dot<I> for Scalar {
+    const BYTES_ARE_CENTRED: bool = false;
+
+    #[inline(always)]
     unsafe fn dot(to: I, codes: I, by: I) -> I {
         lanes(|lane| products(to[lane], codes[lane], by[lane]))
     }
@@ -177,6 +184,4 @@ impl Simd for Scalar {
     unsafe fn dot_bytes(to: I, codes: I, by: I) -> I {
         lanes(|lane| products(to[lane], codes[lane], by[lane]))
     }
-    #[inline(always)]
-    unsafe fn prefetch(_from: *const u8) {}
 }

@@ -13,12 +13,12 @@ pub(super) trait Simd {
     const LANES: usize;
     /// The most activations that a kernel keeps in registers at a time.
     const ROWS: usize;
-    /// Whether [`dot_bytes`](Self::dot_bytes) takes the offset of 128 off by itself.
-    const BYTES_ARE_CENTRED: bool;
     /// Floats.
     type F: Copy;
     /// Whole numbers of 32 bits, or four times as many bytes.
     type I: Copy;
+    /// How bytes are multiplied.
+    type Dot: Dot<Self::I>;
 
     unsafe fn splat(value: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
@@ -61,11 +61,60 @@ pub(super) trait Simd {
     unsafe fn left_lane<const BY: u32>(value: Self::I) -> Self::I;
     /// For each byte, which is below 16, that byte of the table.
     unsafe fn lookup(table: &[u8; 16], index: Self::I) -> Self::I;
-    /// Adds to each lane the products of its four unsigned bytes of `codes`, each below 64, with
-    /// the signed bytes of `by`, none of which is −128.
-    unsafe fn dot(to: Self::I, codes: Self::I, by: Self::I) -> Self::I;
-    /// The same for any bytes; see [`BYTES_ARE_CENTRED`](Self::BYTES_ARE_CENTRED).
-    unsafe fn dot_bytes(to: Self::I, codes: Self::I, by: Self::I) -> Self::I;
     /// Asks for a cache line that is needed soon. The address need not be valid.
     unsafe fn prefetch(from: *const u8);
+}
+
+/// Products of bytes, in which processors with the same vectors differ.
+///
+/// # Safety
+///
+/// All functions: the processor has the instructions of the implementation, and pointers are valid
+/// for what is said.
+pub(super) trait Dot<I: Copy> {
+    /// Whether [`dot_bytes`](Self::dot_bytes) takes the offset of 128 off by itself.
+    const BYTES_ARE_CENTRED: bool;
+    /// Whether products are taken of pairs of words ([`dots_of_pairs`](Self::dots_of_pairs)), and
+    /// activations kept in that order.
+    const PAIRS: bool = false;
+
+    /// Adds to each lane the products of its four unsigned bytes of `codes`, each below 64, with
+    /// the signed bytes of `by`, none of which is −128.
+    unsafe fn dot(to: I, codes: I, by: I) -> I;
+    /// The same for any bytes; see [`BYTES_ARE_CENTRED`](Self::BYTES_ARE_CENTRED).
+    unsafe fn dot_bytes(to: I, codes: I, by: I) -> I;
+
+    /// [`dot`](Self::dot), or [`dot_bytes`](Self::dot_bytes) if `BYTES`, of the same codes with each
+    /// of the `N` words at `by`, which all lanes share.
+    #[inline(always)]
+    unsafe fn dots<S: Simd<I = I>, const N: usize, const BYTES: bool>(
+        to: &mut [I; N],
+        codes: I,
+        by: *const i32,
+    ) {
+        for (index, to) in to.iter_mut().enumerate() {
+            // SAFETY: says the caller.
+            unsafe {
+                let by = S::splat_i(*by.add(index));
+                *to = if BYTES {
+                    Self::dot_bytes(*to, codes, by)
+                } else {
+                    Self::dot(*to, codes, by)
+                };
+            }
+        }
+    }
+    /// The same of two vectors of codes, with two words after each other for each of the `N`. What it
+    /// adds to is in the order of [`pair_up`](Self::pair_up). Only where there are
+    /// [`PAIRS`](Self::PAIRS).
+    #[inline(always)]
+    unsafe fn dots_of_pairs<const N: usize>(_to: &mut [I; N], _codes: [I; 2], _by: *const i32) {
+        unreachable!("products of pairs on a processor without");
+    }
+    /// Brings sums into the order that products of pairs are added to.
+    #[inline(always)]
+    unsafe fn pair_up<const N: usize>(_sums: &mut [I; N]) {}
+    /// Brings them back.
+    #[inline(always)]
+    unsafe fn part<const N: usize>(_sums: &mut [I; N]) {}
 }

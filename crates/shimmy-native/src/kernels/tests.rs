@@ -148,6 +148,15 @@ fn expected(kind: Kind, rows: &[u8], values: &[f32], inputs: usize) -> Vec<(f64,
     expected
 }
 
+/// A run that is for certain kernels, under emulation for one, names them: otherwise it would pass as
+/// well where they are not found.
+#[test]
+fn the_best_kernels_are_those_that_the_run_is_for() {
+    if let Ok(expected) = std::env::var("SHIMMY_TEST_KERNELS") {
+        assert_eq!(Level::detect().name(), expected);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

@@ -4,7 +4,7 @@
 //! activations are computed beside it, and no lanes are ever added up.
 
 use super::activations::{FLOAT_RECORD, RECORD};
-use super::simd::Simd;
+use super::simd::{Dot, Simd};
 use crate::quant::{BLOCK, Codes, IQ4_VALUES, Kind, Layout, TILE, tile_bytes};
 
 /// How far ahead weights are asked for, in bytes. Eight kilobytes cover the latency of memory at
@@ -115,7 +115,7 @@ unsafe fn start<S: Simd, const KIND: u8, const N: usize>(sums: *const i32) -> [S
     // SAFETY: says the caller.
     unsafe {
         let mut starts = [S::splat_i(0); N];
-        if layout.offset_shift == 0 || (bytes && S::BYTES_ARE_CENTRED) {
+        if layout.offset_shift == 0 || (bytes && S::Dot::BYTES_ARE_CENTRED) {
             return starts;
         }
         for (index, start) in starts.iter_mut().enumerate() {
@@ -147,56 +147,78 @@ unsafe fn expand<S: Simd, const KIND: u8, const N: usize, const HALF: u8>(
     // SAFETY: says the caller.
     unsafe {
         let low = S::splat_i(0x0f0f_0f0f);
+        macro_rules! codes {
+            ($index:expr) => {{
+                let vector = S::load_i(codes.add(if form == Codes::Byte {
+                    $index * 64
+                } else {
+                    $index % 4 * 64
+                }));
+                let nibble = if $index < 4 {
+                    S::and(vector, low)
+                } else {
+                    S::and(S::right::<4>(vector), low)
+                };
+                match form {
+                    Codes::Byte => vector,
+                    Codes::Lookup => S::lookup(&IQ4_CODES, nibble),
+                    Codes::Five => {
+                        let high = S::load_i(codes.add(256));
+                        let high = match $index {
+                            0 => S::left::<4>(high),
+                            1 => S::left::<3>(high),
+                            2 => S::left::<2>(high),
+                            3 => S::left::<1>(high),
+                            4 => high,
+                            5 => S::right::<1>(high),
+                            6 => S::right::<2>(high),
+                            _ => S::right::<3>(high),
+                        };
+                        S::or_masked(nibble, high, S::splat_i(0x1010_1010))
+                    }
+                    Codes::Six => {
+                        let high = S::load_i(codes.add(256 + $index / 4 * 64));
+                        let high = match $index % 4 {
+                            0 => S::left::<4>(high),
+                            1 => S::left::<2>(high),
+                            2 => high,
+                            _ => S::right::<2>(high),
+                        };
+                        S::or_masked(nibble, high, S::splat_i(0x3030_3030))
+                    }
+                    _ => nibble,
+                }
+            }};
+        }
         macro_rules! group {
             ($index:literal) => {
                 if HALF == 2 || HALF == $index / 4 {
                     let by = record.add($index * N);
-                    let vector = S::load_i(codes.add(if form == Codes::Byte {
-                        $index * 64
-                    } else {
-                        $index % 4 * 64
-                    }));
-                    let nibble = if $index < 4 {
-                        S::and(vector, low)
-                    } else {
-                        S::and(S::right::<4>(vector), low)
-                    };
                     match form {
-                        Codes::Byte => products_of_bytes::<S, N>(dots, vector, by),
-                        Codes::Lookup => {
-                            let bytes = S::lookup(&IQ4_CODES, nibble);
-                            products_of_bytes::<S, N>(dots, bytes, by);
+                        Codes::Byte | Codes::Lookup => {
+                            S::Dot::dots::<S, N, true>(dots, codes!($index), by);
                         }
-                        Codes::Five => {
-                            let high = S::load_i(codes.add(256));
-                            let high = match $index {
-                                0 => S::left::<4>(high),
-                                1 => S::left::<3>(high),
-                                2 => S::left::<2>(high),
-                                3 => S::left::<1>(high),
-                                4 => high,
-                                5 => S::right::<1>(high),
-                                6 => S::right::<2>(high),
-                                _ => S::right::<3>(high),
-                            };
-                            let mask = S::splat_i(0x1010_1010);
-                            products::<S, N>(dots, S::or_masked(nibble, high, mask), by);
-                        }
-                        Codes::Six => {
-                            let high = S::load_i(codes.add(256 + $index / 4 * 64));
-                            let high = match $index % 4 {
-                                0 => S::left::<4>(high),
-                                1 => S::left::<2>(high),
-                                2 => high,
-                                _ => S::right::<2>(high),
-                            };
-                            let mask = S::splat_i(0x3030_3030);
-                            products::<S, N>(dots, S::or_masked(nibble, high, mask), by);
-                        }
-                        _ => products::<S, N>(dots, nibble, by),
+                        _ => S::Dot::dots::<S, N, false>(dots, codes!($index), by),
                     }
                 }
             };
+        }
+        macro_rules! pair {
+            ($index:literal) => {
+                if HALF == 2 || HALF == $index / 4 {
+                    let both = [codes!($index), codes!($index + 1)];
+                    S::Dot::dots_of_pairs(dots, both, record.add($index * N));
+                }
+            };
+        }
+        if S::Dot::PAIRS {
+            S::Dot::pair_up(dots);
+            pair!(0);
+            pair!(4);
+            pair!(2);
+            pair!(6);
+            S::Dot::part(dots);
+            return;
         }
         group!(0);
         group!(4);
@@ -206,32 +228,6 @@ unsafe fn expand<S: Simd, const KIND: u8, const N: usize, const HALF: u8>(
         group!(6);
         group!(3);
         group!(7);
-    }
-}
-
-/// # Safety
-///
-/// As of [`multiply`].
-#[inline(always)]
-unsafe fn products<S: Simd, const N: usize>(dots: &mut [S::I; N], codes: S::I, by: *const i32) {
-    for (index, dot) in dots.iter_mut().enumerate() {
-        // SAFETY: says the caller.
-        *dot = unsafe { S::dot(*dot, codes, S::splat_i(*by.add(index))) };
-    }
-}
-
-/// # Safety
-///
-/// As of [`multiply`].
-#[inline(always)]
-unsafe fn products_of_bytes<S: Simd, const N: usize>(
-    dots: &mut [S::I; N],
-    codes: S::I,
-    by: *const i32,
-) {
-    for (index, dot) in dots.iter_mut().enumerate() {
-        // SAFETY: says the caller.
-        *dot = unsafe { S::dot_bytes(*dot, codes, S::splat_i(*by.add(index))) };
     }
 }
 

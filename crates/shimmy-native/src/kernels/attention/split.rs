@@ -50,8 +50,13 @@ pub(super) unsafe fn split_on<S: Simd>(
             }
         };
     }
-    // As many sums as hide an addition's latency and as there are registers for.
-    choose!(1 4 4, 2 2 4, 3 2 4, 4 1 4, 5 1 2, 6 1 2, 7 1 2, 8 1 2,);
+    // As many sums as hide an addition's latency and as there are registers for: up to 16 of four
+    // lanes, which are a quarter of the work.
+    if S::LANES == 4 {
+        choose!(1 8 8, 2 4 4, 3 4 4, 4 4 4, 5 2 2, 6 2 2, 7 2 2, 8 2 2,);
+    } else {
+        choose!(1 4 4, 2 2 4, 3 2 4, 4 1 4, 5 1 2, 6 1 2, 7 1 2, 8 1 2,);
+    }
 }
 
 /// # Safety
