@@ -65,6 +65,8 @@ package_of() {
         debian:ninja | fedora:ninja) echo ninja-build ;;
         debian:python) echo python3-venv ;;
         debian:pip) echo python3-pip ;;
+        debian:aarch64-linux-gnu-gcc) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
+        debian:qemu-aarch64) echo qemu-user ;;
         fedora:python) echo python3 ;;
         fedora:pip) echo python3-pip ;;
         arch:python | macos:python | macos:pip) echo python ;;

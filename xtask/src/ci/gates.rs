@@ -69,10 +69,11 @@ const GATES: [Gate; 6] = [
             "tests",
             "tests-stub",
             "tests-native",
+            "native-arm",
             "doc-tests",
             "examples",
         ],
-        may_skip: &["advisories"],
+        may_skip: &["advisories", "native-arm"],
     },
 ];
 

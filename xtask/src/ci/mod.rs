@@ -4,6 +4,7 @@
 //! has to pass.
 
 mod advisories;
+mod arm;
 mod build;
 mod client;
 mod deploy;

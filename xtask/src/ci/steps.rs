@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{
-    Outcome, Step, advisories, build, client as clients, deploy, examples, figures, lock, package,
-    pass_through, release,
+    Outcome, Step, advisories, arm, build, client as clients, deploy, examples, figures, lock,
+    package, pass_through, release,
 };
 use crate::process;
 use crate::tidy;
@@ -67,6 +67,7 @@ pub(super) const ALL: &[Step] = &[
     ),
     step("clippy-rocm", "lints, the binary with ROCm", clippy_rocm),
     step("clippy-metal", "lints, the binary with Metal", clippy_metal),
+    step("clippy-arm", "lints, 64-bit Arm", arm::lints),
     step("docs", "documentation, private items included", docs),
     step(
         "tests",
@@ -92,6 +93,11 @@ pub(super) const ALL: &[Step] = &[
             clients::perplexity,
         )
     },
+    step(
+        "native-arm",
+        "the engine in Rust on 64-bit Arm, emulated",
+        arm::tests,
+    ),
     step("doc-tests", "the examples in the documentation", doc_tests),
     step(
         "release",
