@@ -9,13 +9,8 @@ use shimmy_native::{NativeRunner, Options};
 use super::logits::{best, probabilities};
 use super::{models, reference_model};
 
-/// The project's own documents: prose, lists, tables and code.
-const TEXTS: [&str; 4] = [
-    include_str!("../../../../docs/decisions.md"),
-    include_str!("../../../../ARCHITECTURE.md"),
-    include_str!("../../../../CONTRIBUTING.md"),
-    include_str!("../../../../README.md"),
-];
+/// Documents of this project as they once were, so that figures stay comparable: prose, lists and code.
+const TEXT: &str = include_str!("prose.txt");
 
 /// Tokens of which each is read with those before it.
 const WINDOW: usize = 512;
@@ -77,9 +72,7 @@ fn read(runner: &mut dyn Runner, tokens: &[Token], beginning: Option<Token>) -> 
 /// Compares the engines on one model and says what came out.
 fn compare(path: &Path) -> String {
     let (model, tokenizer) = shimmy_native::open(path, &Options::default()).unwrap();
-    let mut tokens = tokenizer
-        .tokenize(&TEXTS.join("\n\n"), Specials::Literal)
-        .unwrap();
+    let mut tokens = tokenizer.tokenize(TEXT, Specials::Literal).unwrap();
     tokens.truncate(WINDOW * WINDOWS);
     let beginning = tokenizer.beginning_of_sequence();
     let mut native = NativeRunner::new(model, shimmy_native::RunnerOptions::default()).unwrap();

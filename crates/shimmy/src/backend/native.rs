@@ -29,11 +29,15 @@ enum OpenError {
 pub(super) fn says(metadata: &Metadata) -> Native {
     match shimmy_native::supports(metadata) {
         Err(unsupported) => Native::Unsupported(unsupported.to_string()),
-        Ok(support) if support.is_verified && shimmy_native::processor().is_some() => {
-            Native::Verified
-        }
+        Ok(support) if support.is_verified && is_known_to_be_quick() => Native::Verified,
         Ok(_) => Native::Unverified,
     }
+}
+
+/// Whether it has been measured beside llama.cpp on such a processor. On Arm its answers were checked, under
+/// emulation, and its speed never.
+fn is_known_to_be_quick() -> bool {
+    cfg!(target_arch = "x86_64") && shimmy_native::processor().is_some()
 }
 
 /// Bytes of a model's weights in memory; none if it is not one for this engine.

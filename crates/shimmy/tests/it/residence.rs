@@ -142,7 +142,7 @@ fn models_stay_as_long_as_they_are_told_to() {
     });
     server.generate(&ask("one"));
     server.generate(&ask("two"));
-    let mut running = stream(&server, "three", 300);
+    let mut running = stream(&server, "three", 1900);
     assert_eq!(loaded(&server), ["one", "three", "two"]);
     let mut rest = String::new();
     running.read_to_string(&mut rest).expect("the rest");
