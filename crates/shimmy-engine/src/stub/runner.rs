@@ -1,0 +1,211 @@
+//! The stub's backend: a cache of numbered cells that keeps a [`Runner`]'s promises and panics where
+//! the engine breaks its own. It fails where it was told to; what it says is the business of
+//! [`Reply`](super::Reply).
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::StubConfig;
+use super::tokenizer::VOCABULARY;
+use crate::embed::Pooling;
+use crate::error::RunnerError;
+use crate::runner::{AdapterId, Batch, Runner, RunnerLimits, SequenceId, Token};
+
+/// The stub's [`Runner`].
+#[derive(Debug)]
+pub struct StubRunner {
+    config: StubConfig,
+    sequences: Vec<Held>,
+    adapters: Vec<(AdapterId, f32)>,
+    outputs: Vec<Option<Vec<f32>>>,
+    steps: usize,
+    /// Cells that were ever written: each gets a number of its own.
+    cells: usize,
+}
+
+/// What one sequence holds.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    tokens: Vec<Token>,
+    /// The cell that each of them is in; forks share theirs.
+    cells: Vec<usize>,
+    /// Where the prompt ended: at the first row that asked for output.
+    prompt: Option<usize>,
+}
+
+impl StubRunner {
+    /// A stub with an empty cache.
+    pub fn new(config: StubConfig) -> Self {
+        let sequences = vec![Held::default(); config.sequences];
+        Self {
+            config,
+            sequences,
+            adapters: Vec::new(),
+            outputs: Vec::new(),
+            steps: 0,
+            cells: 0,
+        }
+    }
+}
+
+impl Runner for StubRunner {
+    fn limits(&self) -> RunnerLimits {
+        RunnerLimits {
+            cells: self.config.cells,
+            sequences: self.config.sequences,
+            batch: self.config.batch,
+            outputs: self.config.batch,
+            vocabulary: VOCABULARY,
+            can_truncate: true,
+            generates: self.config.generates,
+        }
+    }
+
+    fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
+        None
+    }
+
+    fn reserve(&mut self, _: usize) -> Result<(), RunnerError> {
+        Ok(())
+    }
+
+    fn decode(&mut self, batch: &Batch) -> Result<(), RunnerError> {
+        if let Some(gate) = &self.config.gate
+            && gate.recv().is_err()
+        {
+            self.config.gate = None;
+        }
+        let step = self.steps;
+        self.steps += 1;
+        if self.config.fail_from_step.is_some_and(|from| step >= from)
+            || self.config.fail_at_step == Some(step)
+        {
+            return Err(RunnerError::Failed("the stub was told to fail".to_owned()));
+        }
+        assert!(
+            self.config.panic_at_step != Some(step),
+            "the stub was told to panic"
+        );
+        assert!(batch.len() <= self.config.batch, "a batch over the limit");
+        let cells = self.sequences.iter().flat_map(|held| &held.cells);
+        let used = cells.collect::<HashSet<_>>().len();
+        if used + batch.len() > self.config.cells.min(self.config.real_cells) {
+            return Err(RunnerError::CacheFull);
+        }
+        self.outputs.clear();
+        for row in batch.rows() {
+            let held = &mut self.sequences[row.sequence.0 as usize];
+            assert_eq!(
+                held.tokens.len(),
+                row.position as usize,
+                "a gap in a sequence"
+            );
+            held.tokens.push(row.token);
+            held.cells.push(self.cells);
+            self.cells += 1;
+            if row.output && held.prompt.is_none() {
+                held.prompt = Some(held.tokens.len());
+            }
+            let output = row.output.then(|| {
+                let prompt = held.prompt.unwrap_or(held.tokens.len());
+                let reply = &self.config.reply;
+                reply.logits_after(&held.tokens, prompt, &self.adapters)
+            });
+            self.outputs.push(output);
+        }
+        Ok(())
+    }
+
+    fn logits(&mut self, row: usize) -> Option<&mut [f32]> {
+        self.outputs.get_mut(row)?.as_deref_mut()
+    }
+
+    fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32) -> bool {
+        let length = length as usize;
+        let Held { tokens, cells, .. } = &self.sequences[from.0 as usize];
+        let (tokens, cells) = (tokens[..length].to_vec(), cells[..length].to_vec());
+        let target = &mut self.sequences[to.0 as usize];
+        assert!(target.tokens.is_empty(), "a fork into a sequence in use");
+        *target = Held {
+            tokens,
+            cells,
+            prompt: None,
+        };
+        true
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, length: u32) -> bool {
+        let held = &mut self.sequences[sequence.0 as usize];
+        held.tokens.truncate(length as usize);
+        held.cells.truncate(length as usize);
+        held.prompt = held
+            .prompt
+            .filter(|&prompt| prompt <= length as usize && length > 0);
+        true
+    }
+
+    fn set_adapters(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError> {
+        self.adapters = adapters.to_vec();
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<(), RunnerError> {
+        self.sequences.fill(Held::default());
+        Ok(())
+    }
+
+    fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String> {
+        if path.as_os_str() == "missing" {
+            return Err("missing: no such file".to_owned());
+        }
+        self.config.adapters += 1;
+        Ok(AdapterId(self.config.adapters as u32 - 1))
+    }
+
+    fn unload_adapter(&mut self, id: AdapterId) -> bool {
+        assert!(
+            !self.adapters.iter().any(|(active, _)| *active == id),
+            "an adapter is unloaded under a batch"
+        );
+        (id.0 as usize) < self.config.adapters
+    }
+
+    fn save(&mut self, sequence: SequenceId) -> Option<Vec<u8>> {
+        let held = &self.sequences[sequence.0 as usize];
+        Some(held.tokens.iter().flat_map(|t| t.to_le_bytes()).collect())
+    }
+
+    fn restore(&mut self, sequence: SequenceId, state: &[u8]) -> bool {
+        let (words, rest) = state.as_chunks::<4>();
+        if rest.is_empty() {
+            self.cells += words.len();
+            self.sequences[sequence.0 as usize] = Held {
+                tokens: words
+                    .iter()
+                    .map(|word| Token::from_le_bytes(*word))
+                    .collect(),
+                cells: (self.cells - words.len()..self.cells).collect(),
+                prompt: None,
+            };
+        }
+        rest.is_empty()
+    }
+
+    fn embedding(&self) -> Option<(Pooling, usize)> {
+        Some((Pooling::Mean, self.config.batch))
+    }
+
+    /// How often each of eight kinds of bytes comes up.
+    fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, RunnerError> {
+        let tokens: usize = texts.iter().map(Vec::len).sum();
+        assert!(tokens <= self.config.batch, "more than one call may have");
+        let vector = |text: &Vec<Token>| {
+            let mut counts = vec![0.0; 8];
+            for &token in text {
+                counts[token as usize % 8] += 1.0;
+            }
+            counts
+        };
+        Ok(texts.iter().map(vector).collect())
+    }
+}
