@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::EmbedJob;
 use crate::error::{GenerateError, RunnerError, SubmitError};
-use crate::handle::EmbedJob;
 use crate::runner::Token;
 
 /// How the tokens of a text become one vector.

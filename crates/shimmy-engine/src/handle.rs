@@ -1,104 +1,27 @@
-//! The engine's entrance: submit a request, read its stream, drop it to cancel.
+//! The engine's entrance: start one, submit a request, read its stream, drop it to cancel.
+
+mod generation;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc as inbox;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use generation::Generation;
+
+use crate::command::{Command, EmbedJob, Submission};
+use crate::config::EngineConfig;
 use crate::constraint::{self, Follower};
 use crate::embed::{EmbedError, Pooling};
 use crate::error::{AdapterError, GenerateError, SubmitError};
-use crate::params::{Event, Finish, PreparedRequest, SamplingPatch};
+use crate::params::PreparedRequest;
 use crate::run;
 use crate::runner::{AdapterId, Runner, RunnerLimits, Token, Tokenizer};
 use crate::shared::{EngineStatus, Place, Shared};
-use crate::store::StoreConfig;
-
-/// What an engine may do; every limit of a request's life in the engine is here.
-#[derive(Debug, Clone)]
-pub struct EngineConfig {
-    /// Requests that may wait beside those being computed.
-    pub queue: usize,
-    /// How long a request may wait for its first step.
-    pub queue_timeout: Duration,
-    /// Tokens one request may hold, prompt and answer together; none means the whole cache.
-    pub context: Option<usize>,
-    /// Requests computed at a time; none means as many as the runner has sequences.
-    pub parallel: Option<usize>,
-    /// Cells of the KV cache that prefixes of ended requests may take; none means all of them. Of a
-    /// backend whose steps pass over all cells these should be few.
-    pub parked_cells: Option<usize>,
-    /// Bytes of prefixes that may be kept in the host's memory where the cache has no place for
-    /// them; 0 gives them up.
-    pub offload_bytes: u64,
-    /// How long a running answer may wait for its next token while prompts are computed beside it.
-    pub longest_gap: Duration,
-    /// Whether to draft tokens by looking them up in what came before, where that is faster.
-    pub drafts: bool,
-    /// Where parked prefixes are kept between two lives of an engine.
-    pub store: Option<StoreConfig>,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            queue: 64,
-            queue_timeout: Duration::from_secs(300),
-            context: None,
-            parallel: None,
-            parked_cells: None,
-            offload_bytes: 0,
-            longest_gap: Duration::from_millis(250),
-            drafts: true,
-            store: None,
-        }
-    }
-}
-
-/// Commands to the engine thread: a closed set.
-pub(crate) enum Command {
-    Submit(Box<Submission>),
-    Update {
-        id: u64,
-        patch: SamplingPatch,
-    },
-    Stop {
-        id: u64,
-    },
-    LoadAdapter {
-        path: PathBuf,
-        reply: oneshot::Sender<Result<AdapterId, String>>,
-    },
-    UnloadAdapter {
-        id: AdapterId,
-        reply: oneshot::Sender<bool>,
-    },
-    Embed(Box<EmbedJob>),
-    Shutdown,
-}
-
-/// Texts to make vectors of.
-pub(crate) struct EmbedJob {
-    pub(crate) texts: Vec<Vec<Token>>,
-    pub(crate) reply: oneshot::Sender<Result<Vec<Vec<f32>>, GenerateError>>,
-    /// As in [`Submission`].
-    pub(crate) place: Place,
-}
-
-/// A request on its way into the engine, with the way back.
-pub(crate) struct Submission {
-    pub(crate) id: u64,
-    pub(crate) request: PreparedRequest,
-    pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) submitted: Instant,
-    pub(crate) constraint: Option<Follower>,
-    /// Counts this request as in the engine until it is dropped.
-    pub(crate) place: Place,
-}
 
 /// A handle to an engine thread; clones share it. When the last one is dropped, the engine
 /// finishes what it has and ends.
@@ -215,13 +138,12 @@ impl EngineHandle {
         self.commands
             .send(Command::Submit(Box::new(submission)))
             .map_err(|_| SubmitError::ShuttingDown)?;
-        Ok(Generation {
+        Ok(Generation::new(
             id,
             prompt_tokens,
-            events: receiver,
-            commands: self.commands.clone(),
-            ended: false,
-        })
+            receiver,
+            self.commands.clone(),
+        ))
     }
 
     /// Tokens that one request may hold, prompt and answer together.
@@ -323,99 +245,5 @@ impl EngineHandle {
         {
             tracing::error!("an engine thread panicked outside its guard");
         }
-    }
-}
-
-/// The stream of one answer. Dropping it cancels the generation by the engine's next step.
-#[derive(Debug)]
-pub struct Generation {
-    id: u64,
-    prompt_tokens: usize,
-    events: mpsc::Receiver<Event>,
-    commands: inbox::Sender<Command>,
-    ended: bool,
-}
-
-impl std::fmt::Debug for Command {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Command::Submit(_) => "Submit",
-            Command::Update { .. } => "Update",
-            Command::Stop { .. } => "Stop",
-            Command::LoadAdapter { .. } => "LoadAdapter",
-            Command::UnloadAdapter { .. } => "UnloadAdapter",
-            Command::Embed(_) => "Embed",
-            Command::Shutdown => "Shutdown",
-        })
-    }
-}
-
-impl Generation {
-    /// Tokens of the prompt, known before anything is computed.
-    pub fn prompt_tokens(&self) -> usize {
-        self.prompt_tokens
-    }
-
-    /// The next event; `None` after the last. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Event> {
-        if self.ended {
-            return None;
-        }
-        let event = self.events.recv().await;
-        Some(self.note(event))
-    }
-
-    /// [`next`](Self::next) for threads outside an async runtime.
-    pub fn next_blocking(&mut self) -> Option<Event> {
-        if self.ended {
-            return None;
-        }
-        let event = self.events.blocking_recv();
-        Some(self.note(event))
-    }
-
-    /// The next event if one is already there.
-    pub fn try_next(&mut self) -> Option<Event> {
-        if self.ended {
-            return None;
-        }
-        match self.events.try_recv() {
-            Ok(event) => Some(self.note(Some(event))),
-            Err(mpsc::error::TryRecvError::Empty) => None,
-            Err(mpsc::error::TryRecvError::Disconnected) => Some(self.note(None)),
-        }
-    }
-
-    /// Ends the answer as it stands: the stream closes with `Finished` and `Cancelled`.
-    pub fn stop(&self) {
-        // An engine that is gone has said so, or will, in the stream itself.
-        let _ = self.commands.send(Command::Stop { id: self.id });
-    }
-
-    /// Changes how the following tokens are sampled. The caller has validated the values.
-    pub fn update(&self, patch: SamplingPatch) {
-        // As in `stop`.
-        let _ = self.commands.send(Command::Update { id: self.id, patch });
-    }
-
-    /// Waits for the end and returns the whole text with the last word.
-    pub async fn collect(mut self) -> Result<(String, Finish), GenerateError> {
-        let mut whole = String::new();
-        loop {
-            match self.next().await {
-                Some(Event::Text { text, .. }) => whole.push_str(&text),
-                Some(Event::Finished(finish)) => return Ok((whole, finish)),
-                Some(Event::Failed(error)) => return Err(error),
-                None => return Err(GenerateError::EngineStopped),
-            }
-        }
-    }
-
-    /// Turns the end of the channel without a last word into one, so that a stream is never cut
-    /// in silence.
-    fn note(&mut self, event: Option<Event>) -> Event {
-        let event = event.unwrap_or(Event::Failed(GenerateError::EngineStopped));
-        self.ended = matches!(event, Event::Finished(_) | Event::Failed(_));
-        event
     }
 }

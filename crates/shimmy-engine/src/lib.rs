@@ -5,6 +5,8 @@
 //! [`Tokenizer`].
 
 mod cells;
+mod command;
+mod config;
 mod constraint;
 mod costs;
 mod draft;
@@ -29,11 +31,12 @@ mod store;
 pub mod stub;
 mod text;
 
+pub use config::EngineConfig;
 pub use embed::{EmbedError, Embeddings, Pooling};
 pub use error::{
     AdapterError, GenerateError, InvalidParameter, RunnerError, SubmitError, TokenizeError,
 };
-pub use handle::{EngineConfig, EngineHandle, Generation, spawn};
+pub use handle::{EngineHandle, Generation, spawn};
 pub use params::{
     AdapterScale, Constraint, Event, Finish, FinishReason, GenerateRequest, Logprob, MAX_LOGPROBS,
     PreparedRequest, Prompt, PromptPart, SamplingParams, SamplingPatch, Timings, TokenLogprobs,

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::Sender;
 
+use crate::command::Submission;
 use crate::constraint::Follower;
 use crate::costs::StepCosts;
 use crate::draft::Lookup;
 use crate::error::GenerateError;
-use crate::handle::Submission;
 use crate::logprobs::Reporter;
 use crate::params::{Event, Finish, FinishReason, SamplingPatch, Timings, Usage};
 use crate::prefix::Key;

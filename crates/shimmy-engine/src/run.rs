@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::command::Command;
+use crate::config::EngineConfig;
 use crate::embed::EmbedQueue;
 use crate::error::{GenerateError, RunnerError};
-use crate::handle::{Command, EngineConfig};
 use crate::offload::{Offloaded, State};
 use crate::params::{Event, FinishReason};
 use crate::prefix::{CacheAction, Key};

@@ -15,7 +15,8 @@ pub use reply::Reply;
 pub use runner::StubRunner;
 pub use tokenizer::StubTokenizer;
 
-use crate::handle::{EngineConfig, EngineHandle, spawn};
+use crate::config::EngineConfig;
+use crate::handle::{EngineHandle, spawn};
 use crate::runner::Tokenizer;
 use crate::session::Session;
 

@@ -1,0 +1,68 @@
+//! What handles send to an engine's thread: a closed set, each with its way back. It must not know
+//! what becomes of it there.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::constraint::Follower;
+use crate::error::GenerateError;
+use crate::params::{Event, PreparedRequest, SamplingPatch};
+use crate::runner::{AdapterId, Token};
+use crate::shared::Place;
+
+/// Commands to the engine thread.
+pub(crate) enum Command {
+    Submit(Box<Submission>),
+    Update {
+        id: u64,
+        patch: SamplingPatch,
+    },
+    Stop {
+        id: u64,
+    },
+    LoadAdapter {
+        path: PathBuf,
+        reply: oneshot::Sender<Result<AdapterId, String>>,
+    },
+    UnloadAdapter {
+        id: AdapterId,
+        reply: oneshot::Sender<bool>,
+    },
+    Embed(Box<EmbedJob>),
+    Shutdown,
+}
+
+/// Texts to make vectors of.
+pub(crate) struct EmbedJob {
+    pub(crate) texts: Vec<Vec<Token>>,
+    pub(crate) reply: oneshot::Sender<Result<Vec<Vec<f32>>, GenerateError>>,
+    /// As in [`Submission`].
+    pub(crate) place: Place,
+}
+
+/// A request on its way into the engine, with the way back.
+pub(crate) struct Submission {
+    pub(crate) id: u64,
+    pub(crate) request: PreparedRequest,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) submitted: Instant,
+    pub(crate) constraint: Option<Follower>,
+    /// Counts this request as in the engine until it is dropped.
+    pub(crate) place: Place,
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Command::Submit(_) => "Submit",
+            Command::Update { .. } => "Update",
+            Command::Stop { .. } => "Stop",
+            Command::LoadAdapter { .. } => "LoadAdapter",
+            Command::UnloadAdapter { .. } => "UnloadAdapter",
+            Command::Embed(_) => "Embed",
+            Command::Shutdown => "Shutdown",
+        })
+    }
+}
