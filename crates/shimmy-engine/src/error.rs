@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a backend could not compute a batch.
 ///
-/// The engine reacts to each: see `run.rs`.
+/// The engine reacts to each: see `run/recover.rs`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunnerError {
     /// The KV cache has no room for the batch. Nothing was computed.
