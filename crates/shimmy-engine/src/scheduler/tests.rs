@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::params::AdapterScale;
+use crate::prefix::CacheAction;
 
 fn limits(cells: usize, sequences: usize, batch: usize) -> RunnerLimits {
     RunnerLimits {
