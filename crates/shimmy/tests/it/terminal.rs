@@ -246,21 +246,23 @@ fn a_dumb_terminal_is_talked_with_plainly() {
 fn a_command_that_is_interrupted_ends_by_the_signal() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = shimmy(folder.path());
-    command.args(["generate", "--ctx", "40000"]);
+    command.args(["generate", "--ctx", "300000"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
     let mut stdin = child.stdin.take().expect("piped");
     stdin
-        .write_all("lorem ipsum ".repeat(1000).as_bytes())
+        .write_all("lorem ipsum ".repeat(10_000).as_bytes())
         .expect("written");
     drop(stdin);
-    // It is in the middle of its answer.
+    // It is in the middle of its answer, which is longer than what a pipe holds.
     let mut stdout = child.stdout.take().expect("piped");
     stdout.read_exact(&mut [0]).expect("a beginning");
     let sent = Command::new("kill")
         .args(["-s", "INT", &child.id().to_string()])
         .status();
     assert!(sent.expect("kill").success());
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).expect("the rest");
     // What shells call 130, and what ends a script's loop.
     assert_eq!(child.wait().expect("an end").signal(), Some(2));
 }
