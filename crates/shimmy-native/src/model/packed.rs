@@ -340,6 +340,15 @@ mod tests {
         unfinished.finish(&mut map).unwrap();
     }
 
+    /// The note that a file is on the disk comes from another thread, and changes the file's time.
+    fn wait_for_note(file: &File) {
+        let mut note = [0];
+        while note != [1] {
+            thread::yield_now();
+            file.read_exact_at(&mut note, ON_DISK as u64).unwrap();
+        }
+    }
+
     fn files(folder: &PackedFolder) -> usize {
         fs::read_dir(&folder.path).map_or(0, Iterator::count)
     }
@@ -403,12 +412,7 @@ mod tests {
             fill(&place, 7);
             let file = OpenOptions::new().read(true).write(true).open(place.name());
             let file = file.unwrap();
-            // The note of its own making comes first.
-            let mut note = [0];
-            while note != [1] {
-                thread::yield_now();
-                file.read_exact_at(&mut note, ON_DISK as u64).unwrap();
-            }
+            wait_for_note(&file);
             let page = first_page(place.fingerprint, LENGTH, &[b'x'; CHECKSUM - BOOT]);
             file.write_all_at(&page, 0).unwrap();
             let sum = xxh3_64(&page).to_le_bytes();
@@ -427,7 +431,9 @@ mod tests {
             .each_ref()
             .map(|path| Place::of(&folder, path, LENGTH).unwrap());
         let used = |place: &Place<'_>, seconds| {
-            let file = OpenOptions::new().write(true).open(place.name()).unwrap();
+            let file = OpenOptions::new().read(true).write(true).open(place.name());
+            let file = file.unwrap();
+            wait_for_note(&file);
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
             file.set_modified(time).unwrap();
         };
