@@ -47,6 +47,7 @@ impl Fault {
                 return ExitCode::SUCCESS;
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                // As above; the exit code says the rest.
                 let _ = error.print();
             }
             _ => {

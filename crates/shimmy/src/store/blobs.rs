@@ -46,6 +46,7 @@ pub(super) async fn put(
         }
     }
     if outcome.is_ok() {
+        // Who does not listen any more has failed, and says so below.
         let _ = sender.send(None).await;
     }
     drop(sender);

@@ -32,6 +32,7 @@ impl Teller {
 
     /// Tells figures, which newer ones replace.
     pub(super) fn note(&self, progress: StoreProgress) {
+        // Where there is no room for these, newer ones follow.
         let _ = self.sender.try_send(Ok(progress));
     }
 
@@ -61,6 +62,7 @@ pub(super) fn of(
         .name("store".to_owned())
         .spawn(move || {
             if let Err(error) = work(&teller) {
+                // As in `say`.
                 let _ = teller.sender.blocking_send(Err(error));
             }
         });
