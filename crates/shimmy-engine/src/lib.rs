@@ -38,13 +38,13 @@ pub use error::{
 };
 pub use handle::{EngineHandle, Generation, spawn};
 pub use params::{
-    AdapterScale, Constraint, Event, Finish, FinishReason, GenerateRequest, Logprob, MAX_LOGPROBS,
+    Constraint, Event, Finish, FinishReason, GenerateRequest, Logprob, MAX_LOGPROBS,
     PreparedRequest, Prompt, PromptPart, SamplingParams, SamplingPatch, Timings, TokenLogprobs,
     Usage,
 };
 pub use runner::{
-    AdapterId, Batch, FillInTheMiddle, Row, Runner, RunnerLimits, SequenceId, Specials, TextMarks,
-    Token, Tokenizer,
+    AdapterId, AdapterScale, Batch, FillInTheMiddle, Row, Runner, RunnerLimits, SequenceId,
+    Specials, TextMarks, Token, Tokenizer,
 };
 pub use session::{Prepared, Session};
 pub use shared::EngineStatus;

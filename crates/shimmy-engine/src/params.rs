@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{GenerateError, InvalidParameter};
-use crate::runner::{AdapterId, Token};
+use crate::runner::{AdapterScale, Token};
 
 /// A piece of a prompt, by who wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,15 +44,6 @@ impl Prompt {
             })
             .collect()
     }
-}
-
-/// An adapter and how strongly it is applied.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct AdapterScale {
-    /// Which adapter.
-    pub id: AdapterId,
-    /// 1.0 applies it as trained, 0.0 not at all.
-    pub scale: f32,
 }
 
 /// A shape that the answer must have.

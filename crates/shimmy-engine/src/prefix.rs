@@ -6,8 +6,7 @@
 //! order.
 
 use crate::cells::Cells;
-use crate::params::AdapterScale;
-use crate::runner::{RunnerLimits, SequenceId, Token};
+use crate::runner::{AdapterScale, RunnerLimits, SequenceId, Token};
 
 /// What two requests must have in common to share what was computed.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -257,7 +257,7 @@ impl Engine<'_> {
             }
             self.scheduler.prefixes_mut().forget_adapter(id);
             self.offloaded.forget_adapter(id);
-            let unloaded = self.runner.set_adapters(&[]).is_ok() && self.runner.unload_adapter(id);
+            let unloaded = self.runner.unload_adapter(id);
             // Whoever asked may be gone.
             let _ = reply.send(unloaded);
         }

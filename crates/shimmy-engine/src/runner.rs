@@ -22,6 +22,15 @@ pub struct SequenceId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AdapterId(pub u32);
 
+/// An adapter and how strongly it is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AdapterScale {
+    /// Which adapter.
+    pub id: AdapterId,
+    /// 1.0 applies it as trained, 0.0 not at all.
+    pub scale: f32,
+}
+
 /// One token to compute, at its place in its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
@@ -35,22 +44,74 @@ pub struct Row {
     pub output: bool,
 }
 
-/// The rows of one step, any mix of sequences.
+/// The rows of one step, any mix of sequences, each with its adapters.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     rows: Vec<Row>,
+    /// The adapter set of each row, by its number.
+    chosen: Vec<usize>,
+    /// The adapter sets from number 1 on, each once; number 0 is that of no adapters.
+    sets: Vec<Vec<AdapterScale>>,
+    next: usize,
 }
 
 impl Batch {
-    /// Forgets the rows and keeps the memory.
+    /// Forgets the rows and their adapters.
     pub fn clear(&mut self) {
         self.rows.clear();
+        self.chosen.clear();
+        self.sets.clear();
+        self.next = 0;
+    }
+
+    /// Chooses the adapters of the rows that are pushed from now on; before it is called there are
+    /// none.
+    ///
+    /// The rows of one sequence have the same, in this batch and in all others: what the cache
+    /// holds of it was computed with them.
+    pub fn choose_adapters(&mut self, adapters: &[AdapterScale]) {
+        if adapters.is_empty() {
+            self.next = 0;
+            return;
+        }
+        let known = self.sets.iter().position(|set| set == adapters);
+        let index = known.unwrap_or_else(|| {
+            self.sets.push(adapters.to_vec());
+            self.sets.len() - 1
+        });
+        self.next = index + 1;
     }
 
     /// Appends a row and returns its index, by which its logits are asked for.
     pub fn push(&mut self, row: Row) -> usize {
         self.rows.push(row);
+        self.chosen.push(self.next);
         self.rows.len() - 1
+    }
+
+    /// The number of the adapter set of a row, by which [`adapters`](Self::adapters) has it; 0 for
+    /// one without.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    pub fn adapter_set(&self, row: usize) -> usize {
+        self.chosen[row]
+    }
+
+    /// The adapters of a set; none for a number that [`adapter_set`](Self::adapter_set) did not
+    /// give.
+    pub fn adapters(&self, set: usize) -> &[AdapterScale] {
+        let index = set.checked_sub(1);
+        let set = index.and_then(|index| self.sets.get(index));
+        set.map_or(&[], Vec::as_slice)
+    }
+
+    /// The adapters that all rows have; none where rows have different ones.
+    pub fn common_adapters(&self) -> Option<&[AdapterScale]> {
+        let set = self.chosen.first().copied().unwrap_or(0);
+        let is_common = self.chosen.iter().all(|&chosen| chosen == set);
+        is_common.then(|| self.adapters(set))
     }
 
     /// The rows, in order.
@@ -84,6 +145,9 @@ pub struct RunnerLimits {
     pub vocabulary: usize,
     /// Whether the end of a sequence can be cut off (recurrent models cannot).
     pub can_truncate: bool,
+    /// Whether the rows of a batch may have different adapters; where they may not, a batch that
+    /// mixes them is an [`RunnerError::InvalidBatch`].
+    pub mixes_adapters: bool,
     /// Whether it continues texts at all: a model that is an encoder only makes vectors of them.
     pub generates: bool,
 }
@@ -103,7 +167,7 @@ pub trait Runner {
     /// Only an error after which nothing can be computed before [`reset`](Self::reset) is one.
     fn reserve(&mut self, cells: usize) -> Result<(), RunnerError>;
 
-    /// Computes one batch of at most `limits().batch` rows.
+    /// Computes one batch of at most `limits().batch` rows, each with its adapters.
     ///
     /// Blocks until done. On an error other than [`RunnerError::Failed`] and
     /// [`RunnerError::Aborted`] the cache is as before the call.
@@ -125,9 +189,6 @@ pub trait Runner {
     /// False when the backend cannot cut there; then only `length == 0` is possible.
     fn truncate(&mut self, sequence: SequenceId, length: u32) -> bool;
 
-    /// Chooses the adapters of the following batches; an empty slice means none.
-    fn set_adapters(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError>;
-
     /// Starts over with an empty cache, after a failure.
     fn reset(&mut self) -> Result<(), RunnerError>;
 
@@ -135,7 +196,7 @@ pub trait Runner {
     /// reason of a failure is fit for users.
     fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String>;
 
-    /// Forgets an adapter that no batch applies any more; false if there is none of that number.
+    /// Forgets an adapter that no batch will name any more; false if there is none of that number.
     fn unload_adapter(&mut self, id: AdapterId) -> bool;
 
     /// What a sequence holds, as bytes that [`restore`](Self::restore) takes; none where a

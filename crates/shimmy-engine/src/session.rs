@@ -7,10 +7,8 @@ use crate::embed::{EmbedError, Embeddings, Pooling};
 use crate::error::{InvalidParameter, SubmitError};
 use crate::handle::{EngineHandle, Generation};
 use crate::overlong;
-use crate::params::{
-    AdapterScale, GenerateRequest, MAX_LOGPROBS, PreparedRequest, Prompt, PromptPart,
-};
-use crate::runner::{Specials, Token, Tokenizer};
+use crate::params::{GenerateRequest, MAX_LOGPROBS, PreparedRequest, Prompt, PromptPart};
+use crate::runner::{AdapterScale, Specials, Token, Tokenizer};
 
 /// Most stop texts of a request, and most bytes of one.
 const STOP_TEXTS: usize = 64;

@@ -36,6 +36,8 @@ pub struct StubConfig {
     pub gate: Option<mpsc::Receiver<()>>,
     /// Adapters that are said to be loaded; each adds its id to the first byte of a reply.
     pub adapters: usize,
+    /// Whether rows of a batch may have different ones.
+    pub mixes_adapters: bool,
     /// Whether it answers at all, or is said to make vectors only.
     pub generates: bool,
     /// Cells of the cache.
@@ -57,6 +59,7 @@ impl Default for StubConfig {
             panic_at_step: None,
             gate: None,
             adapters: 0,
+            mixes_adapters: true,
             generates: true,
             cells: 4096,
             real_cells: usize::MAX,

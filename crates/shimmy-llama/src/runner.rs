@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shimmy_engine::{
-    AdapterId, Batch, Pooling, Row, Runner, RunnerError, RunnerLimits, SequenceId, Token,
+    AdapterId, AdapterScale, Batch, Pooling, Row, Runner, RunnerError, RunnerLimits, SequenceId,
+    Token,
 };
 
 use crate::context::{AbortFlag, Context, ContextOptions, Pool};
@@ -31,7 +32,7 @@ pub struct LlamaRunner {
     /// By [`AdapterId`]; none where one was unloaded, so that no number gets a second meaning.
     adapters: Vec<Option<Arc<Adapter>>>,
     /// The adapters that the context applies.
-    active: Vec<(AdapterId, f32)>,
+    active: Vec<AdapterScale>,
     model: Arc<Model>,
     /// As asked for, but with the cells that the context has now.
     options: ContextOptions,
@@ -117,6 +118,8 @@ impl LlamaRunner {
             // A window's cache forgets what a cut would need again. Some cuts still work, see
             // `truncate`, but none can be relied on.
             can_truncate: model.can_cut(),
+            // A context applies its adapters to all rows.
+            mixes_adapters: false,
         };
         Ok(Self {
             context,
@@ -140,9 +143,21 @@ impl LlamaRunner {
         self.adapters.get(id.0 as usize)?.as_ref()
     }
 
-    fn apply(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError> {
+    /// Makes the context apply these adapters.
+    fn choose_adapters(&mut self, adapters: &[AdapterScale]) -> Result<(), RunnerError> {
+        // A change makes llama.cpp reserve its graphs anew.
+        if self.active == adapters {
+            return Ok(());
+        }
+        self.apply(adapters)?;
+        self.active.clear();
+        self.active.extend_from_slice(adapters);
+        Ok(())
+    }
+
+    fn apply(&mut self, adapters: &[AdapterScale]) -> Result<(), RunnerError> {
         let mut chosen = Vec::with_capacity(adapters.len());
-        for &(id, scale) in adapters {
+        for &AdapterScale { id, scale } in adapters {
             let Some(adapter) = self.adapter(id) else {
                 tracing::error!(
                     adapter = id.0,
@@ -181,6 +196,8 @@ impl Runner for LlamaRunner {
     }
 
     fn decode(&mut self, batch: &Batch) -> Result<(), RunnerError> {
+        let adapters = batch.common_adapters().ok_or(RunnerError::InvalidBatch)?;
+        self.choose_adapters(adapters)?;
         loop {
             let context = self.context.as_mut().ok_or_else(no_context)?;
             let error = match context.decode(batch.rows()) {
@@ -212,17 +229,6 @@ impl Runner for LlamaRunner {
             .is_none_or(|context| context.remove(sequence.0, length))
     }
 
-    fn set_adapters(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError> {
-        // Called before every batch, and a change makes llama.cpp reserve its graphs anew.
-        if self.active == adapters {
-            return Ok(());
-        }
-        self.apply(adapters)?;
-        self.active.clear();
-        self.active.extend_from_slice(adapters);
-        Ok(())
-    }
-
     fn reset(&mut self) -> Result<(), RunnerError> {
         if !self.limits.generates {
             return Ok(());
@@ -232,7 +238,7 @@ impl Runner for LlamaRunner {
         let context = Context::new(Arc::clone(&self.model), &self.options, self.abort.clone())
             .map_err(|error| RunnerError::Failed(error.to_string()))?;
         self.context = Some(context);
-        // An adapter that was active may be unloaded by now; the next batch chooses anyway.
+        // A new context applies none.
         self.active.clear();
         Ok(())
     }
@@ -244,9 +250,13 @@ impl Runner for LlamaRunner {
         Ok(AdapterId(self.adapters.len() as u32 - 1))
     }
 
-    /// Its memory is given back once no batch applies it: if it is active now, at the next change
-    /// of adapters.
     fn unload_adapter(&mut self, id: AdapterId) -> bool {
+        // The context holds those that it applies.
+        if self.active.iter().any(|active| active.id == id)
+            && let Err(error) = self.choose_adapters(&[])
+        {
+            tracing::warn!(%error, "an adapter keeps its memory until the next batch");
+        }
         self.adapters
             .get_mut(id.0 as usize)
             .and_then(Option::take)
@@ -384,7 +394,7 @@ impl LlamaRunner {
         }
         self.context = Some(context);
         let active = std::mem::take(&mut self.active);
-        self.set_adapters(&active)
+        self.choose_adapters(&active)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Measures the native engine: `native MODEL.gguf [PROMPT] [TOKENS] [THREADS] [DEPTH] [ROWS…]`, or
-//! lets it speak: `native MODEL.gguf --say TEXT`.
+//! lets it speak: `native MODEL.gguf --say TEXT`. With `--adapters FILE…` at the end, the sequences
+//! have these LoRA adapters in turn.
 //!
 //! To compare with `llama-bench -p 512 -n 128 -t 2`: `native MODEL.gguf 512 128 2`. `DEPTH` tokens
 //! are in the cache before tokens are decoded, in 1, 4 and 8 sequences if `ROWS` does not say.
@@ -7,14 +8,19 @@
 
 use std::error::Error;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use shimmy_engine::{Batch, Row, Runner, SequenceId, Specials, Token, Tokenizer};
+use shimmy_engine::{
+    AdapterId, AdapterScale, Batch, Row, Runner, SequenceId, Specials, Token, Tokenizer,
+};
 use shimmy_native::{NativeRunner, NativeTokenizer, Options, RunnerOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let adapters = arguments.iter().position(|word| word == "--adapters");
+    let adapters = adapters.map_or(Vec::new(), |at| arguments.split_off(at));
+    let adapters = adapters.iter().skip(1).map(PathBuf::from).collect();
     let [path, rest @ ..] = &arguments[..] else {
         return Err("usage: native MODEL.gguf [PROMPT] [TOKENS] [THREADS] [DEPTH] [ROWS…]".into());
     };
@@ -53,6 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = RunnerOptions {
         sequences: 65,
         threads,
+        adapters,
         ..RunnerOptions::default()
     };
     let mut runner = NativeRunner::new(model, options)?;
@@ -111,6 +118,12 @@ fn decode(
 ) -> Result<(), Box<dyn Error>> {
     let mut batch = Batch::default();
     for &sequence in sequences {
+        let adapter = sequence.checked_rem(runner.adapters());
+        let chosen = adapter.map(|id| AdapterScale {
+            id: AdapterId(id),
+            scale: 1.0,
+        });
+        batch.choose_adapters(chosen.as_slice());
         for position in first..first + count {
             batch.push(Row {
                 // Any token does; varied ones keep the caches honest.

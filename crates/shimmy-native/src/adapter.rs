@@ -1,5 +1,4 @@
-//! LoRA adapters: pairs of thin matrices whose product is added to a weight. Owns their files' form
-//! and their arithmetic.
+//! LoRA adapters: pairs of thin matrices whose product is added to a weight. Owns their files' form.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +6,7 @@ use shimmy_models::Metadata;
 use shimmy_models::gguf::Value;
 
 use crate::error::Fault;
+use crate::kernels::LowRank;
 use crate::model::{Model, ModelFile, Origin};
 use crate::quant::{self, Kind};
 
@@ -57,13 +57,9 @@ pub(crate) struct Adapter {
 /// `B × A`, which is added to a weight.
 #[derive(Debug)]
 pub(crate) struct Pair {
-    /// Rows of `inputs` values, as many as the rank.
-    a: Vec<f32>,
-    /// Rows of `outputs` values, as many as the rank: B, transposed.
-    b: Vec<f32>,
-    rank: usize,
-    outputs: usize,
-    scale: f32,
+    pub(crate) matrices: LowRank,
+    /// The file's own scale, to which a request's comes.
+    pub(crate) scale: f32,
 }
 
 impl Adapter {
@@ -105,32 +101,6 @@ impl Adapter {
     }
 }
 
-impl Pair {
-    /// Adds `scale × B × A × x` to `out`.
-    pub(crate) fn apply(&self, x: &[f32], scale: f32, out: &mut [f32]) {
-        let out = &mut out[..self.outputs];
-        for rank in 0..self.rank {
-            let a = &self.a[rank * x.len()..(rank + 1) * x.len()];
-            let inner = dot(a, x) * (self.scale * scale);
-            let b = &self.b[rank * self.outputs..(rank + 1) * self.outputs];
-            for (out, b) in out.iter_mut().zip(b) {
-                *out += inner * b;
-            }
-        }
-    }
-}
-
-/// In sixteen sums that are then added up, which is an order of its own and always the same.
-fn dot(x: &[f32], y: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 16];
-    for (x, y) in x.chunks(16).zip(y.chunks(16)) {
-        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-            *sum += x * y;
-        }
-    }
-    sums.iter().sum()
-}
-
 struct Reader<'a> {
     metadata: &'a Metadata,
     file: &'a ModelFile,
@@ -140,10 +110,10 @@ impl Reader<'_> {
     fn pairs(&self, origins: &[Origin]) -> Result<Vec<Option<Pair>>, Fault> {
         for tensor in self.metadata.tensors() {
             let weight = tensor.name.rsplit_once(".lora_").map(|(weight, _)| weight);
-            if !origins
-                .iter()
-                .any(|origin| Some(origin.tensor.as_str()) == weight)
-            {
+            let mut origins = origins.iter();
+            let origin = origins.find(|origin| Some(origin.tensor.as_str()) == weight);
+            // An adapter of experts has matrices for each of them.
+            if origin.is_none_or(|origin| origin.is_of_experts) {
                 return Err(Fault::Adapter(tensor.name.clone()));
             }
         }
@@ -172,7 +142,12 @@ impl Reader<'_> {
         }
         let (inputs, rank) = self.dimensions(a);
         let (inner, all_outputs) = self.dimensions(b);
-        let fits = inputs == origin.inputs && inner == rank && origin.rows.end <= all_outputs;
+        let is_flat = |tensor: usize| self.metadata.tensors()[tensor].dims[2..] == [1, 1];
+        let fits = inputs == origin.inputs
+            && inner == rank
+            && origin.rows.end <= all_outputs
+            && is_flat(a)
+            && is_flat(b);
         if !fits || rank == 0 || rank > 4096 {
             return Err(Fault::Shape(names[0].clone()));
         }
@@ -183,18 +158,9 @@ impl Reader<'_> {
             .floats(b)
             .ok_or_else(|| Fault::Shape(names[1].clone()))?;
         let outputs = origin.rows.len();
-        let mut transposed = vec![0.0; rank * outputs];
-        let rows = b[origin.rows.start * rank..origin.rows.end * rank].chunks_exact(rank);
-        for (output, row) in rows.enumerate() {
-            for (rank, value) in row.iter().enumerate() {
-                transposed[rank * outputs + output] = *value;
-            }
-        }
+        let b = &b[origin.rows.start * rank..origin.rows.end * rank];
         Ok(Some(Pair {
-            a,
-            b: transposed,
-            rank,
-            outputs,
+            matrices: LowRank::new(&a, b, inputs, outputs),
             // Without an alpha, a scale is all there is.
             scale: if alpha == 0.0 {
                 1.0

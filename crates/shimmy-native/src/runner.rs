@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use shimmy_engine::{
-    AdapterId, Batch, Pooling, Row, Runner, RunnerError, RunnerLimits, SequenceId, Token,
+    AdapterId, AdapterScale, Batch, Pooling, Row, Runner, RunnerError, RunnerLimits, SequenceId,
+    Token,
 };
 
 use crate::adapter::{Adapter, AdapterError};
 use crate::cache::Cache;
 use crate::model::Model;
-use crate::step::{Rows, Stepper};
+use crate::step::{Adapted, Rows, Stepper};
 use crate::threads::physical_cores;
 use crate::vectors::vectors;
 
@@ -57,7 +58,6 @@ pub struct NativeRunner {
     stepper: Stepper,
     /// By [`AdapterId`]; none where one was unloaded, so that no number gets a second meaning.
     adapters: Vec<Option<Arc<Adapter>>>,
-    active: Vec<(AdapterId, f32)>,
     abort: Arc<AtomicBool>,
     rows: Rows,
     /// For each row of the last batch its place among the outputs.
@@ -81,6 +81,7 @@ impl NativeRunner {
             outputs: options.batch.max(1),
             vocabulary: model.vocabulary(),
             can_truncate: true,
+            mixes_adapters: true,
             generates: true,
         };
         let threads = options.threads.unwrap_or_else(physical_cores);
@@ -93,7 +94,6 @@ impl NativeRunner {
                 cells.min(model.context_length()),
             ),
             adapters,
-            active: Vec::new(),
             abort: options.abort,
             rows: Rows::default(),
             outputs: Vec::new(),
@@ -106,7 +106,13 @@ impl NativeRunner {
         &self.model
     }
 
-    /// Sorts a batch by sequences and checks it.
+    /// How many adapters were ever loaded.
+    pub fn adapters(&self) -> u32 {
+        // Nobody loads 2^32 adapters.
+        self.adapters.len() as u32
+    }
+
+    /// Sorts a batch by adapters, so that each is read once, and by sequences, and checks it.
     fn prepare(&mut self, batch: &Batch) -> Result<(), RunnerError> {
         let rows = batch.rows();
         if rows.len() > self.limits.batch {
@@ -114,7 +120,8 @@ impl NativeRunner {
         }
         let mut order: Vec<usize> = (0..rows.len()).collect();
         // Stable: the rows of a sequence stay in order.
-        order.sort_by_key(|&index| rows[index].sequence);
+        order.sort_by_key(|&index| (batch.adapter_set(index), rows[index].sequence));
+        let same_adapters = |a: usize, b: usize| batch.adapter_set(a) == batch.adapter_set(b);
         let prepared = &mut self.rows;
         prepared.clear();
         self.outputs.clear();
@@ -131,9 +138,14 @@ impl NativeRunner {
                 .cache
                 .length(sequence)
                 .ok_or(RunnerError::InvalidBatch)?;
-            match prepared.sequences.last_mut() {
-                Some((last, _, count)) if *last == sequence => *count += 1,
-                _ => prepared.sequences.push((sequence, place, 1)),
+            let sequences = &mut prepared.sequences;
+            match sequences.iter().rposition(|&(id, ..)| id == sequence) {
+                Some(at) if at + 1 == sequences.len() && same_adapters(order[place - 1], index) => {
+                    sequences[at].2 += 1;
+                }
+                // It has rows with other adapters.
+                Some(_) => return Err(RunnerError::InvalidBatch),
+                None => sequences.push((sequence, place, 1)),
             }
             let first = prepared.sequences.last().map_or(0, |&(_, first, _)| first);
             let consecutive = position as usize == length + place - first;
@@ -147,7 +159,31 @@ impl NativeRunner {
                 prepared.outputs.push(place);
             }
         }
+        for same in order.chunk_by(|&a, &b| same_adapters(a, b)) {
+            let adapters = self.chosen_adapters(batch.adapters(batch.adapter_set(same[0])))?;
+            let first = self.rows.adapted.last().map_or(0, |last| last.rows.end);
+            let rows = first..first + same.len();
+            self.rows.adapted.push(Adapted { rows, adapters });
+        }
         Ok(())
+    }
+
+    fn chosen_adapters(
+        &self,
+        chosen: &[AdapterScale],
+    ) -> Result<Vec<(Arc<Adapter>, f32)>, RunnerError> {
+        let loaded = |&AdapterScale { id, scale }: &AdapterScale| {
+            let adapter = self.adapters.get(id.0 as usize).and_then(Option::as_ref);
+            let Some(adapter) = adapter else {
+                tracing::error!(
+                    adapter = id.0,
+                    "a batch asks for an adapter that is not loaded"
+                );
+                return Err(RunnerError::InvalidBatch);
+            };
+            Ok((Arc::clone(adapter), scale))
+        };
+        chosen.iter().map(loaded).collect()
     }
 }
 
@@ -207,28 +243,6 @@ impl Runner for NativeRunner {
         true
     }
 
-    fn set_adapters(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError> {
-        if self.active == adapters {
-            return Ok(());
-        }
-        let mut chosen = Vec::with_capacity(adapters.len());
-        for &(id, scale) in adapters {
-            let adapter = self.adapters.get(id.0 as usize).and_then(Option::as_ref);
-            let Some(adapter) = adapter else {
-                tracing::error!(
-                    adapter = id.0,
-                    "a batch asks for an adapter that is not loaded"
-                );
-                return Err(RunnerError::InvalidBatch);
-            };
-            chosen.push((Arc::clone(adapter), scale));
-        }
-        self.stepper.set_adapters(chosen);
-        self.active.clear();
-        self.active.extend_from_slice(adapters);
-        Ok(())
-    }
-
     fn reset(&mut self) -> Result<(), RunnerError> {
         self.cache.clear();
         self.outputs.clear();
@@ -238,11 +252,9 @@ impl Runner for NativeRunner {
     fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String> {
         let adapter = Adapter::load(&self.model, path).map_err(|error| error.to_string())?;
         self.adapters.push(Some(Arc::new(adapter)));
-        // Nobody loads 2^32 adapters.
-        Ok(AdapterId(self.adapters.len() as u32 - 1))
+        Ok(AdapterId(self.adapters() - 1))
     }
 
-    /// One that is active applies until the next change of adapters.
     fn unload_adapter(&mut self, id: AdapterId) -> bool {
         let slot = self.adapters.get_mut(id.0 as usize);
         slot.and_then(Option::take).is_some()
@@ -268,9 +280,7 @@ impl Runner for NativeRunner {
             return Err(RunnerError::InvalidBatch);
         }
         self.outputs.clear();
-        let adapters = self.stepper.set_adapters(Vec::new());
         let vectors = vectors(&mut self.stepper, texts, self.limits.batch, &self.abort);
-        self.stepper.set_adapters(adapters);
         vectors.map_err(|_| RunnerError::Aborted)
     }
 }

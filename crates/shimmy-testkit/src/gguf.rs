@@ -176,6 +176,12 @@ impl Writer {
         self
     }
 
+    /// Leaves out a tensor that was appended.
+    pub fn without_tensor(&mut self, name: &str) -> &mut Self {
+        self.tensors.retain(|tensor| tensor.name != name);
+        self
+    }
+
     /// Pads tensor data to `alignment` bytes, a power of two, and says so in `general.alignment`.
     pub fn alignment(&mut self, alignment: u32) -> &mut Self {
         self.alignment = alignment;

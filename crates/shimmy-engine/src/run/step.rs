@@ -35,12 +35,10 @@ impl Engine<'_> {
             }
             return;
         }
-        let adapters: Vec<_> = plan.adapters.iter().map(|a| (a.id, a.scale)).collect();
         let begun = Instant::now();
         let outcome = self
             .runner
             .reserve(self.scheduler.cells_promised())
-            .and_then(|()| self.runner.set_adapters(&adapters))
             .and_then(|()| self.runner.decode(&plan.batch));
         match outcome {
             Ok(()) => {

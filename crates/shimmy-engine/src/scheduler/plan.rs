@@ -1,11 +1,11 @@
-//! Who gets which rows of the next step: answers first, then prompts as far as answers can wait, one
-//! adapter set at a time. It must not know how a request gets its place, nor how room is made.
+//! Who gets which rows of the next step: answers first, then prompts as far as answers can wait, and
+//! one adapter set at a time where a backend cannot mix them. It must not know how a request gets its
+//! place, nor how room is made.
 
 use super::sequence::{Running, meeting};
 use super::{RequestId, Scheduler};
-use crate::params::AdapterScale;
 use crate::prefix::{CacheAction, SHORTEST};
-use crate::runner::{Batch, Row, SequenceId};
+use crate::runner::{AdapterScale, Batch, Row, SequenceId};
 
 /// What to compute in one step.
 #[derive(Debug, Default)]
@@ -14,9 +14,7 @@ pub(crate) struct Plan {
     pub(crate) actions: Vec<CacheAction>,
     /// The requests that start with this step, and how many tokens each found in the cache.
     pub(crate) started: Vec<(RequestId, usize)>,
-    /// The adapters of this step.
-    pub(crate) adapters: Vec<AdapterScale>,
-    /// The rows; empty when nothing is running.
+    /// The rows with their adapters; empty when nothing is running.
     pub(crate) batch: Batch,
     /// The requests with rows in the batch.
     pub(crate) parts: Vec<Part>,
@@ -36,19 +34,20 @@ pub(crate) struct Part {
 
 impl Scheduler {
     pub(super) fn try_plan(&mut self) -> Plan {
-        let mut plan = Plan {
-            adapters: self.choose_adapters(),
-            ..Plan::default()
-        };
+        let mut plan = Plan::default();
         let mut cells = self.prefixes.room();
         let stops = self.stops();
-        let turn = |running: &&mut Running| running.sequence.key.adapters == plan.adapters;
+        let set = self.turn();
+        let has_turn = |running: &&mut Running| match &set {
+            Some(set) => running.sequence.key.adapters == *set,
+            None => true,
+        };
         // Every sequence may have to show one row, whatever drafts there are.
         let mut drafts = self.limits.outputs.saturating_sub(self.running.len());
 
         let mut decoding = 0;
         let mut prefilling = Vec::new();
-        for running in self.running.iter_mut().filter(turn) {
+        for running in self.running.iter_mut().filter(has_turn) {
             running.sequence.last_turn = self.step;
             if !running.sequence.is_answering() {
                 prefilling.push(running);
@@ -105,15 +104,16 @@ impl Scheduler {
         stops
     }
 
-    /// The adapter set whose sequences have waited longest; of those that waited equally long,
-    /// the one of the oldest request.
-    fn choose_adapters(&self) -> Vec<AdapterScale> {
-        self.running
-            .iter()
-            .map(|running| &running.sequence)
-            .min_by_key(|sequence| (sequence.last_turn, sequence.request))
-            .map(|sequence| sequence.key.adapters.clone())
-            .unwrap_or_default()
+    /// Whose turn it is where all rows of a step have the same adapters: the set whose sequences
+    /// have waited longest, and of those that waited equally long the one of the oldest request.
+    /// None where everyone has a turn in every step.
+    fn turn(&self) -> Option<Vec<AdapterScale>> {
+        if self.limits.mixes_adapters {
+            return None;
+        }
+        let sequences = self.running.iter().map(|running| &running.sequence);
+        let next = sequences.min_by_key(|sequence| (sequence.last_turn, sequence.request))?;
+        Some(next.key.adapters.clone())
     }
 }
 
@@ -123,6 +123,7 @@ fn append(running: &Running, rows: usize, batch: &mut Batch, parts: &mut Vec<Par
     let end = sequence.computed + rows;
     let known = sequence.tokens[sequence.computed..end].iter();
     let mut output = None;
+    batch.choose_adapters(&sequence.key.adapters);
     for (position, &token) in (sequence.computed..).zip(known.chain(&sequence.draft)) {
         let is_last = position + 1 >= sequence.tokens.len();
         let index = batch.push(Row {

@@ -27,7 +27,7 @@ struct Arrival {
 fn arrival() -> impl Strategy<Value = Arrival> {
     (
         (0_usize..6, 0_usize..25, 0_u32..2, 1_usize..8, 1_usize..20),
-        0_u32..2,
+        0_u32..3,
         prop::option::weighted(0.2, 0_usize..10),
     )
         .prop_map(
@@ -52,13 +52,13 @@ proptest! {
         sequences in 1_usize..8,
         parallel in 1_usize..5,
         batch in 4_usize..20,
-        can_truncate in any::<bool>(),
+        (can_truncate, mixes_adapters) in any::<(bool, bool)>(),
         failing_forks in prop::option::of(1_usize..4),
         (drafts, forces) in any::<(bool, bool)>(),
         parked_cells in 0_usize..100,
         offloads in any::<bool>(),
     ) {
-        let limits = RunnerLimits { can_truncate, ..limits(cells, sequences, batch) };
+        let limits = RunnerLimits { can_truncate, mixes_adapters, ..limits(cells, sequences, batch) };
         let policy = Policy { parked_cells, offloads, ..policy(parallel.min(sequences)) };
         let mut world = World::new(limits, policy);
         world.failing_forks = failing_forks;

@@ -1,8 +1,8 @@
-//! What the stub says: logits that depend on the tokens read and the adapters in force, and on
+//! What the stub says: logits that depend on the tokens read and the adapters chosen, and on
 //! nothing else. It must not know the cache that the tokens are in.
 
 use super::tokenizer::{IM_END, IM_START, VOCABULARY};
-use crate::runner::{AdapterId, Token};
+use crate::runner::{AdapterScale, Token};
 
 /// Logit of the token that the stub wants to say; all others have 0.
 const CERTAIN: f32 = 30.0;
@@ -29,7 +29,7 @@ impl Reply {
         &self,
         tokens: &[Token],
         prompt: usize,
-        adapters: &[(AdapterId, f32)],
+        adapters: &[AdapterScale],
     ) -> Vec<f32> {
         let next = self.next_token(tokens, prompt, adapters);
         let mut logits = vec![0.0; VOCABULARY];
@@ -45,7 +45,7 @@ impl Reply {
         logits
     }
 
-    fn next_token(&self, tokens: &[Token], prompt: usize, adapters: &[(AdapterId, f32)]) -> Token {
+    fn next_token(&self, tokens: &[Token], prompt: usize, adapters: &[AdapterScale]) -> Token {
         let (reply, position) = match self {
             Reply::Mixed | Reply::Uncertain => return mixed(tokens, adapters),
             Reply::Fixed(text) => (text.as_bytes().to_vec(), tokens.len() - prompt),
@@ -53,7 +53,7 @@ impl Reply {
         };
         match reply.get(position) {
             Some(&byte) if position == 0 => {
-                let shift: u32 = adapters.iter().map(|(id, _)| id.0 + 1).sum();
+                let shift: u32 = adapters.iter().map(|adapter| adapter.id.0 + 1).sum();
                 (Token::from(byte) + shift) % 256
             }
             Some(&byte) => Token::from(byte),
@@ -91,8 +91,8 @@ fn bytes(tokens: &[Token]) -> Vec<u8> {
 }
 
 /// A printable byte that depends on every token of the history (FNV-1a).
-fn mixed(tokens: &[Token], adapters: &[(AdapterId, f32)]) -> Token {
-    let adapters = adapters.iter().map(|(id, _)| id.0 + 1000);
+fn mixed(tokens: &[Token], adapters: &[AdapterScale]) -> Token {
+    let adapters = adapters.iter().map(|adapter| adapter.id.0 + 1000);
     let hash = tokens
         .iter()
         .copied()

@@ -16,7 +16,8 @@ use crate::runner::{AdapterId, Batch, Runner, RunnerLimits, SequenceId, Token};
 pub struct StubRunner {
     config: StubConfig,
     sequences: Vec<Held>,
-    adapters: Vec<(AdapterId, f32)>,
+    /// Adapters that no batch may name any more.
+    unloaded: Vec<AdapterId>,
     outputs: Vec<Option<Vec<f32>>>,
     steps: usize,
     /// Cells that were ever written: each gets a number of its own.
@@ -40,10 +41,28 @@ impl StubRunner {
         Self {
             config,
             sequences,
-            adapters: Vec::new(),
+            unloaded: Vec::new(),
             outputs: Vec::new(),
             steps: 0,
             cells: 0,
+        }
+    }
+
+    fn has_adapter(&self, id: AdapterId) -> bool {
+        (id.0 as usize) < self.config.adapters && !self.unloaded.contains(&id)
+    }
+
+    fn check_adapters(&self, batch: &Batch) {
+        assert!(
+            self.config.mixes_adapters || batch.common_adapters().is_some(),
+            "a batch of different adapters"
+        );
+        for row in 0..batch.len() {
+            let adapters = batch.adapters(batch.adapter_set(row));
+            assert!(
+                adapters.iter().all(|adapter| self.has_adapter(adapter.id)),
+                "an adapter that is not loaded"
+            );
         }
     }
 }
@@ -57,6 +76,7 @@ impl Runner for StubRunner {
             outputs: self.config.batch,
             vocabulary: VOCABULARY,
             can_truncate: true,
+            mixes_adapters: self.config.mixes_adapters,
             generates: self.config.generates,
         }
     }
@@ -87,13 +107,14 @@ impl Runner for StubRunner {
             "the stub was told to panic"
         );
         assert!(batch.len() <= self.config.batch, "a batch over the limit");
+        self.check_adapters(batch);
         let cells = self.sequences.iter().flat_map(|held| &held.cells);
         let used = cells.collect::<HashSet<_>>().len();
         if used + batch.len() > self.config.cells.min(self.config.real_cells) {
             return Err(RunnerError::CacheFull);
         }
         self.outputs.clear();
-        for row in batch.rows() {
+        for (index, row) in batch.rows().iter().enumerate() {
             let held = &mut self.sequences[row.sequence.0 as usize];
             assert_eq!(
                 held.tokens.len(),
@@ -109,7 +130,8 @@ impl Runner for StubRunner {
             let output = row.output.then(|| {
                 let prompt = held.prompt.unwrap_or(held.tokens.len());
                 let reply = &self.config.reply;
-                reply.logits_after(&held.tokens, prompt, &self.adapters)
+                let adapters = batch.adapters(batch.adapter_set(index));
+                reply.logits_after(&held.tokens, prompt, adapters)
             });
             self.outputs.push(output);
         }
@@ -144,11 +166,6 @@ impl Runner for StubRunner {
         true
     }
 
-    fn set_adapters(&mut self, adapters: &[(AdapterId, f32)]) -> Result<(), RunnerError> {
-        self.adapters = adapters.to_vec();
-        Ok(())
-    }
-
     fn reset(&mut self) -> Result<(), RunnerError> {
         self.sequences.fill(Held::default());
         Ok(())
@@ -163,11 +180,11 @@ impl Runner for StubRunner {
     }
 
     fn unload_adapter(&mut self, id: AdapterId) -> bool {
-        assert!(
-            !self.adapters.iter().any(|(active, _)| *active == id),
-            "an adapter is unloaded under a batch"
-        );
-        (id.0 as usize) < self.config.adapters
+        let is_loaded = self.has_adapter(id);
+        if is_loaded {
+            self.unloaded.push(id);
+        }
+        is_loaded
     }
 
     fn save(&mut self, sequence: SequenceId) -> Option<Vec<u8>> {

@@ -20,14 +20,15 @@ fn with(adapters: &[(u32, f32)], prompt: &str) -> GenerateRequest {
     }
 }
 
-#[test]
-fn two_adapters_give_two_answers_at_the_same_time() {
+/// The answers to requests with different adapters, and how many steps they took together.
+fn answers_at_the_same_time(mixes_adapters: bool) -> (Vec<String>, u64) {
     let stub = StubConfig {
         reply: Reply::Fixed("aaa".into()),
         adapters: 2,
+        mixes_adapters,
         ..Default::default()
     };
-    let session = session(stub, EngineConfig::default());
+    let (session, steps) = gated(stub, EngineConfig::default());
     let sets: [&[(u32, f32)]; 5] = [
         &[],
         &[(0, 1.0)],
@@ -39,8 +40,21 @@ fn two_adapters_give_two_answers_at_the_same_time() {
         .iter()
         .map(|set| session.generate(with(set, "x")).expect("taken"))
         .collect();
-    let answers: Vec<String> = answers.into_iter().map(|g| whole(g).0).collect();
-    assert_eq!(answers, ["aaa", "baa", "caa", "daa", "aaa"]);
+    drop(steps);
+    let answers = answers.into_iter().map(|g| whole(g).0).collect();
+    (answers, session.engine().status().steps)
+}
+
+#[test]
+fn two_adapters_give_two_answers_at_the_same_time() {
+    let expected = ["aaa", "baa", "caa", "daa", "aaa"];
+    let (in_turn, steps_in_turn) = answers_at_the_same_time(false);
+    let (together, steps_together) = answers_at_the_same_time(true);
+    assert_eq!(in_turn, expected);
+    assert_eq!(together, expected);
+    // Three letters and the end: four sets take four times as many steps, one after the other.
+    assert!(steps_in_turn >= 16, "{steps_in_turn}");
+    assert!(steps_together < 8, "{steps_together}");
 }
 
 #[test]

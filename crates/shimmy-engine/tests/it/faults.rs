@@ -72,10 +72,11 @@ fn a_panic_in_the_backend_ends_the_engine_and_its_answers_but_not_the_process() 
 
 #[test]
 fn a_bystander_of_a_failed_step_is_computed_again_with_the_same_answer() {
-    // Two adapter sets never share a step, so only one of the two is in the failing one.
+    // Where two adapter sets do not share a step, only one of the two is in the failing one.
     let stub = |fail_at_step| StubConfig {
         reply: Reply::Mixed,
         adapters: 1,
+        mixes_adapters: false,
         fail_at_step,
         ..StubConfig::default()
     };

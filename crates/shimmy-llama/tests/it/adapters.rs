@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use shimmy_engine::{AdapterId, Batch, Runner, RunnerError};
+use shimmy_engine::{AdapterId, AdapterScale, Batch, Runner, RunnerError, SequenceId};
 use shimmy_llama::{
     AbortFlag, Adapter, Context, LlamaError, LlamaRunner, LoadOptions, Model, RunnerOptions,
 };
 use shimmy_testkit::tiny;
 
-use crate::support::{A, B, Files, answer, bytes, options, push};
+use crate::support::{self, A, B, Files, answer, bytes, options, push};
 
 const PROMPT: &str = "tell me something";
 
@@ -26,15 +26,28 @@ fn write(files: &Files) {
         .unwrap();
 }
 
+fn adapters(chosen: &[(u32, f32)]) -> Vec<AdapterScale> {
+    let scales = chosen.iter().map(|&(id, scale)| AdapterScale {
+        id: AdapterId(id),
+        scale,
+    });
+    scales.collect()
+}
+
 /// The answer with an empty cache and these adapters.
-fn answer_with(runner: &mut LlamaRunner, adapters: &[(u32, f32)]) -> Vec<u32> {
+fn answer_with(runner: &mut LlamaRunner, chosen: &[(u32, f32)]) -> Vec<u32> {
     runner.truncate(A, 0);
-    let adapters: Vec<_> = adapters
-        .iter()
-        .map(|&(id, scale)| (AdapterId(id), scale))
-        .collect();
-    runner.set_adapters(&adapters).unwrap();
-    answer(runner, A, PROMPT)
+    support::answer_with(runner, &adapters(chosen), A, PROMPT)
+}
+
+/// A batch of one token of each sequence, with these adapters.
+fn batch(chosen: &[(SequenceId, &[(u32, f32)])]) -> Batch {
+    let mut batch = Batch::default();
+    for (sequence, chosen) in chosen {
+        batch.choose_adapters(&adapters(chosen));
+        push(&mut batch, *sequence, 0, &bytes("a"));
+    }
+    batch
 }
 
 #[test]
@@ -82,20 +95,30 @@ fn adapters_come_and_go_while_a_runner_lives() {
     let changed = answer_with(&mut runner, &[(one.0, 1.0)]);
     assert_ne!(changed, plain);
 
-    // Unloaded while active: the context still holds it.
+    // Unloaded while the context still applies it.
     assert!(runner.unload_adapter(one));
     assert!(!runner.unload_adapter(one));
-    runner.truncate(A, 0);
-    assert_eq!(answer(&mut runner, A, PROMPT), changed);
+    let gone = batch(&[(B, &[(one.0, 1.0)])]);
+    assert_eq!(runner.decode(&gone), Err(RunnerError::InvalidBatch));
     assert_eq!(answer_with(&mut runner, &[]), plain);
-    assert_eq!(
-        runner.set_adapters(&[(one, 1.0)]),
-        Err(RunnerError::InvalidBatch)
-    );
 
     let again = runner.load_adapter(&files.path("one.gguf")).unwrap();
     assert_ne!(again, one);
     assert_eq!(answer_with(&mut runner, &[(again.0, 1.0)]), changed);
+}
+
+#[test]
+fn a_batch_that_mixes_adapters_is_refused_and_changes_nothing() {
+    let files = Files::new();
+    write(&files);
+    let mut runner = files.runner();
+    let one = runner.load_adapter(&files.path("one.gguf")).unwrap();
+    assert!(!runner.limits().mixes_adapters);
+    let plain = answer(&mut runner, A, PROMPT);
+    runner.truncate(A, 0);
+    let mixed = batch(&[(A, &[]), (B, &[(one.0, 1.0)])]);
+    assert_eq!(runner.decode(&mixed), Err(RunnerError::InvalidBatch));
+    assert_eq!(answer_with(&mut runner, &[]), plain);
 }
 
 #[test]
@@ -171,8 +194,8 @@ fn adapters_are_loaded_and_dropped_while_another_thread_decodes() {
             for round in 0..40 {
                 runner.truncate(B, 0);
                 let scale = if round % 2 == 0 { 1.0 } else { 0.5 };
-                runner.set_adapters(&[(one, scale)]).unwrap();
                 let mut batch = Batch::default();
+                batch.choose_adapters(&adapters(&[(one.0, scale)]));
                 push(&mut batch, B, 0, &bytes(PROMPT));
                 runner.decode(&batch).unwrap();
             }

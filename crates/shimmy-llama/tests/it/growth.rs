@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use shimmy_engine::{AdapterId, Runner, Token};
+use shimmy_engine::{AdapterId, AdapterScale, Runner, Token};
 use shimmy_llama::{ContextOptions, LlamaRunner, LoadOptions, Model, RunnerOptions};
 use shimmy_testkit::tiny;
 
-use crate::support::{A, B, Files, generate, options, prefill};
+use crate::support::{A, B, Files, generate, generate_with, options, prefill, prefill_with};
 
 /// More than twice the cells that a cache starts with.
 const CELLS: u32 = 6144;
@@ -59,15 +59,18 @@ fn text(seed: u32, length: u32) -> Vec<Token> {
 
 /// Two sequences that share a prefix and together need `CELLS`, with an adapter.
 fn answers(runner: &mut LlamaRunner) -> [Vec<Token>; 2] {
-    runner.set_adapters(&[(AdapterId(0), 1.0)]).unwrap();
-    prefill(runner, A, 0, &text(1, 1500));
+    let adapters = [AdapterScale {
+        id: AdapterId(0),
+        scale: 1.0,
+    }];
+    prefill_with(runner, &adapters, A, 0, &text(1, 1500));
     runner.copy(A, B, 1000);
     // Past 2048 cells, then past 4096.
-    let a = prefill(runner, A, 1500, &text(2, 1700));
-    let b = prefill(runner, B, 1000, &text(3, 1500));
+    let a = prefill_with(runner, &adapters, A, 1500, &text(2, 1700));
+    let b = prefill_with(runner, &adapters, B, 1000, &text(3, 1500));
     [
-        generate(runner, A, 3200, a, 16),
-        generate(runner, B, 2500, b, 16),
+        generate_with(runner, &adapters, A, 3200, vec![a], 16),
+        generate_with(runner, &adapters, B, 2500, vec![b], 16),
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shimmy_engine::{Batch, Row, Runner, SequenceId, Token};
+use shimmy_engine::{AdapterScale, Batch, Row, Runner, SequenceId, Token};
 use shimmy_llama::{ContextOptions, LlamaRunner, LoadOptions, Model, RunnerOptions};
 use shimmy_testkit::tiny;
 use tempfile::TempDir;
@@ -99,10 +99,22 @@ pub(crate) fn prefill(
     first: usize,
     tokens: &[Token],
 ) -> Token {
+    prefill_with(runner, &[], sequence, first, tokens)
+}
+
+/// The same with adapters.
+pub(crate) fn prefill_with(
+    runner: &mut LlamaRunner,
+    adapters: &[AdapterScale],
+    sequence: SequenceId,
+    first: usize,
+    tokens: &[Token],
+) -> Token {
     let mut next = 0;
     let chunk = runner.limits().batch;
     for (index, tokens) in tokens.chunks(chunk).enumerate() {
         let mut batch = Batch::default();
+        batch.choose_adapters(adapters);
         let row = push(&mut batch, sequence, first + index * chunk, tokens);
         runner.decode(&batch).unwrap();
         next = greedy(runner, row);
@@ -118,9 +130,21 @@ pub(crate) fn generate(
     next: Token,
     count: usize,
 ) -> Vec<Token> {
-    let mut tokens = vec![next];
-    for position in held..held + count - 1 {
-        let next = prefill(runner, sequence, position, &tokens[tokens.len() - 1..]);
+    generate_with(runner, &[], sequence, held, vec![next], count)
+}
+
+/// The same with adapters; `tokens` are those to begin with.
+pub(crate) fn generate_with(
+    runner: &mut LlamaRunner,
+    adapters: &[AdapterScale],
+    sequence: SequenceId,
+    held: usize,
+    mut tokens: Vec<Token>,
+    count: usize,
+) -> Vec<Token> {
+    for position in held..held + count - tokens.len() {
+        let last = &tokens[tokens.len() - 1..];
+        let next = prefill_with(runner, adapters, sequence, position, last);
         tokens.push(next);
     }
     tokens
@@ -128,7 +152,17 @@ pub(crate) fn generate(
 
 /// A prompt's greedy answer of 12 tokens.
 pub(crate) fn answer(runner: &mut LlamaRunner, sequence: SequenceId, prompt: &str) -> Vec<Token> {
+    answer_with(runner, &[], sequence, prompt)
+}
+
+/// The same with adapters.
+pub(crate) fn answer_with(
+    runner: &mut LlamaRunner,
+    adapters: &[AdapterScale],
+    sequence: SequenceId,
+    prompt: &str,
+) -> Vec<Token> {
     let prompt = bytes(prompt);
-    let next = prefill(runner, sequence, 0, &prompt);
-    generate(runner, sequence, prompt.len(), next, 12)
+    let next = prefill_with(runner, adapters, sequence, 0, &prompt);
+    generate_with(runner, adapters, sequence, prompt.len(), vec![next], 12)
 }

@@ -1,6 +1,8 @@
 //! Activations as the kernels take them: in groups of rows, each block of 32 values of a row
 //! quantised to eight bits with a scale of its own. Owns that layout.
 
+use std::ops::Range;
+
 use super::Level;
 use super::simd::{Dot, Simd};
 use crate::pool::Pool;
@@ -37,7 +39,7 @@ impl Forms {
 pub(crate) struct Activations {
     pub(super) inputs: usize,
     pub(super) rows: usize,
-    /// Rows of every group but the last.
+    /// Rows of every group but the last of a part.
     pub(super) group: usize,
     /// Records of groups, of their blocks, of their words, of their rows.
     pub(super) quantized: Vec<i32>,
@@ -45,7 +47,7 @@ pub(crate) struct Activations {
 }
 
 impl Activations {
-    /// Takes over rows of `inputs` values.
+    /// Takes over rows of `inputs` values, all for the same matrices.
     pub(crate) fn fill(
         &mut self,
         pool: &mut Pool,
@@ -54,103 +56,113 @@ impl Activations {
         inputs: usize,
         forms: Forms,
     ) {
+        let rows: Vec<&[f32]> = values.chunks_exact(inputs).collect();
+        self.fill_parts(pool, level, &rows, &[rows.len()], forms);
+    }
+
+    /// Takes over rows of one length, in parts that end where `ends` says and have matrices of
+    /// their own: no group has rows of two.
+    pub(crate) fn fill_parts(
+        &mut self,
+        pool: &mut Pool,
+        level: Level,
+        rows: &[&[f32]],
+        ends: &[usize],
+        forms: Forms,
+    ) {
+        let inputs = rows.first().map_or(0, |row| row.len());
         self.inputs = inputs;
-        self.rows = values.len() / inputs;
+        self.rows = rows.len();
         self.group = level.group();
         let blocks = inputs.div_ceil(BLOCK);
-        let (rows, group) = (self.rows, self.group);
-        let members = |number: usize| group.min(rows - number * group);
+        let groups = groups(ends, self.group);
         if forms.quantized {
-            self.quantized.resize(rows * blocks * RECORD, 0);
+            self.quantized.resize(self.rows * blocks * RECORD, 0);
             // Tasks of about 4096 values; a group's blocks are contiguous.
-            let parts = if rows <= 2 {
+            let parts = if self.rows <= 2 {
                 1
             } else {
-                (inputs * group / 4096).max(1)
+                (inputs * self.group / 4096).max(1)
             };
-            let tasks = Tasks::new(rows, group, blocks, parts);
+            let tasks = Tasks::new(&groups, blocks, parts);
             tasks.run(
                 pool,
                 &mut self.quantized,
                 RECORD,
-                |number, first, records| {
-                    let of_group = &values[number * group * inputs..];
-                    quantize(
-                        level,
-                        &of_group[..members(number) * inputs],
-                        inputs,
-                        first,
-                        records,
-                    );
+                |group, first, records| {
+                    quantize(level, &rows[group], first, records);
                 },
             );
         }
         if forms.floats {
-            self.floats.resize(rows * blocks * FLOAT_RECORD, 0);
-            let tasks = Tasks::new(rows, group, blocks, 1);
-            tasks.run(
-                pool,
-                &mut self.floats,
-                FLOAT_RECORD,
-                |number, _, records| {
-                    let of_group = &values[number * group * inputs..];
-                    interleave(&of_group[..members(number) * inputs], inputs, records);
-                },
-            );
+            self.floats.resize(self.rows * blocks * FLOAT_RECORD, 0);
+            let tasks = Tasks::new(&groups, blocks, 1);
+            tasks.run(pool, &mut self.floats, FLOAT_RECORD, |group, _, records| {
+                interleave(&rows[group], records);
+            });
         }
     }
 }
 
+/// The groups of parts that end at these rows.
+fn groups(ends: &[usize], group: usize) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let mut groups = Vec::new();
+    for &end in ends {
+        let firsts = (start..end).step_by(group);
+        groups.extend(firsts.map(|first| first..end.min(first + group)));
+        start = end;
+    }
+    groups
+}
+
 /// How groups are shared out: each in parts of so many blocks.
-struct Tasks {
-    rows: usize,
-    group: usize,
+struct Tasks<'a> {
+    groups: &'a [Range<usize>],
     blocks: usize,
     part: usize,
 }
 
-impl Tasks {
-    fn new(rows: usize, group: usize, blocks: usize, parts: usize) -> Self {
+impl<'a> Tasks<'a> {
+    fn new(groups: &'a [Range<usize>], blocks: usize, parts: usize) -> Self {
         let part = blocks.div_ceil(parts).max(1);
         Self {
-            rows,
-            group,
+            groups,
             blocks,
             part,
         }
     }
 
-    /// Calls `task` with a group's number, the first of some of its blocks, and their records.
+    /// Calls `task` with a group's rows, the first of some of its blocks, and their records.
     fn run(
         &self,
         pool: &mut Pool,
         records: &mut [i32],
         record: usize,
-        task: impl Fn(usize, usize, &mut [i32]) + Sync,
+        task: impl Fn(Range<usize>, usize, &mut [i32]) + Sync,
     ) {
         // Few tasks, so a list of slices is cheaper than unsafe code.
-        let mut pieces = Vec::with_capacity(self.rows.div_ceil(self.group) * 8);
+        let mut pieces = Vec::with_capacity(self.groups.len() * 8);
         let mut rest = records;
-        for number in 0..self.rows.div_ceil(self.group) {
-            let members = self.group.min(self.rows - number * self.group);
+        for group in self.groups {
             for first in (0..self.blocks).step_by(self.part) {
                 let blocks = self.part.min(self.blocks - first);
-                let (piece, after) = rest.split_at_mut(blocks * members * record);
-                pieces.push((number, first, piece));
+                let (piece, after) = rest.split_at_mut(blocks * group.len() * record);
+                pieces.push((group, first, piece));
                 rest = after;
             }
         }
-        pool.for_each(&mut pieces, |_, (number, first, piece)| {
-            task(*number, *first, piece);
+        pool.for_each(&mut pieces, |_, (group, first, piece)| {
+            task((*group).clone(), *first, piece);
         });
     }
 }
 
 /// Quantises the blocks from `first` on of a group's rows.
-fn quantize(level: Level, rows: &[f32], inputs: usize, first: usize, records: &mut [i32]) {
+fn quantize(level: Level, rows: &[&[f32]], first: usize, records: &mut [i32]) {
     super::dispatch!(
         level,
-        quantize_on(rows: &[f32], inputs: usize, first: usize, records: &mut [i32])
+        quantize_on(rows: &[&[f32]], first: usize, records: &mut [i32])
     );
 }
 
@@ -158,13 +170,13 @@ fn quantize(level: Level, rows: &[f32], inputs: usize, first: usize, records: &m
 ///
 /// None needed; it has the form of a kernel, and is compiled for each level.
 #[inline(always)]
-unsafe fn quantize_on<S: Simd>(rows: &[f32], inputs: usize, first: usize, records: &mut [i32]) {
-    let members = rows.len() / inputs;
+unsafe fn quantize_on<S: Simd>(rows: &[&[f32]], first: usize, records: &mut [i32]) {
+    let members = rows.len();
     for (index, record) in records.chunks_exact_mut(RECORD * members).enumerate() {
         let start = (first + index) * BLOCK;
-        for (member, row) in rows.chunks_exact(inputs).enumerate() {
+        for (member, row) in rows.iter().enumerate() {
             let mut values = [0.0; BLOCK];
-            let given = &row[start..inputs.min(start + BLOCK)];
+            let given = &row[start..row.len().min(start + BLOCK)];
             values[..given.len()].copy_from_slice(given);
             quantize_block::<S>(&values, member, members, record);
         }
@@ -226,14 +238,15 @@ fn word_of<S: Simd>(group: usize, member: usize, members: usize) -> usize {
 }
 
 /// Brings a group's rows into the order of its records.
-fn interleave(rows: &[f32], inputs: usize, records: &mut [i32]) {
-    let members = rows.len() / inputs;
-    for (member, row) in rows.chunks_exact(inputs).enumerate() {
+fn interleave(rows: &[&[f32]], records: &mut [i32]) {
+    let members = rows.len();
+    for (member, row) in rows.iter().enumerate() {
         for (column, value) in row.iter().enumerate() {
             records[column * members + member] = value.to_bits() as i32;
         }
     }
-    for rest in &mut records[inputs * members..] {
+    let values: usize = rows.iter().map(|row| row.len()).sum();
+    for rest in &mut records[values..] {
         *rest = 0;
     }
 }

@@ -14,7 +14,7 @@ pub(crate) enum Gate {
 }
 
 /// The lanes that sums are kept in, on every level.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// `out = weight × x ÷ root mean square of x`.
 pub(crate) fn rms_norm_into(

@@ -52,6 +52,25 @@ impl Matrix {
         })
     }
 
+    /// Some of its rows, whole tiles of them.
+    ///
+    /// # Panics
+    ///
+    /// When they are not, or there are no such rows.
+    pub(crate) fn part(&self, rows: Range<usize>) -> Self {
+        assert!(rows.start.is_multiple_of(TILE) && rows.len().is_multiple_of(TILE));
+        assert!(rows.end <= self.outputs, "rows of another matrix");
+        let bytes = tile_bytes(self.kind, self.inputs);
+        let start = self.range.start + rows.start / TILE * bytes;
+        Self {
+            kind: self.kind,
+            inputs: self.inputs,
+            outputs: rows.len(),
+            arena: Arc::clone(&self.arena),
+            range: start..start + rows.len() / TILE * bytes,
+        }
+    }
+
     /// Bytes of a matrix in tiles.
     pub(crate) fn bytes(kind: Kind, inputs: usize, outputs: usize) -> usize {
         outputs.div_ceil(TILE) * tile_bytes(kind, inputs)
@@ -80,6 +99,8 @@ impl Matrix {
 pub(crate) struct Product<'a> {
     /// The matrix.
     pub(crate) matrix: &'a Matrix,
+    /// The rows of activations: all of a part.
+    pub(crate) rows: Range<usize>,
     /// Results of each row of activations one after the other; each takes the matrix's outputs,
     /// rounded up to a multiple of 16.
     pub(crate) out: &'a mut [f32],
@@ -88,6 +109,7 @@ pub(crate) struct Product<'a> {
 /// One matrix of a call, as the threads see it.
 struct Part<'a> {
     matrix: &'a Matrix,
+    rows: Range<usize>,
     out: *mut f32,
     stride: usize,
     /// Its first chunk among those of all matrices.
@@ -110,7 +132,6 @@ pub(crate) fn multiply(
     activations: &Activations,
     products: &mut [Product<'_>],
 ) {
-    let rows = activations.rows;
     let all: usize = products
         .iter()
         .map(|product| product.matrix.range.len())
@@ -126,8 +147,10 @@ pub(crate) fn multiply(
             matrix.inputs, activations.inputs,
             "activations of another width"
         );
+        let rows = product.rows.clone();
+        assert!(rows.end <= activations.rows, "rows that there are not");
         assert!(
-            product.out.len() >= rows * stride,
+            product.out.len() >= rows.len() * stride,
             "no room for the results"
         );
         let (records, record) = if matrix.kind.is_float() {
@@ -135,10 +158,11 @@ pub(crate) fn multiply(
         } else {
             (&activations.quantized, RECORD)
         };
-        assert!(records.len() >= rows * matrix.inputs.div_ceil(BLOCK) * record);
+        assert!(records.len() >= activations.rows * matrix.inputs.div_ceil(BLOCK) * record);
         let chunk = (bytes / tile_bytes(matrix.kind, matrix.inputs)).max(1);
         parts.push(Part {
             matrix,
+            rows,
             out: product.out.as_mut_ptr(),
             stride,
             first: chunks,
@@ -168,8 +192,9 @@ fn compute(level: Level, activations: &Activations, part: &Part<'_>, tiles: Rang
     } else {
         (activations.quantized.as_ptr(), RECORD)
     };
-    for row in (0..activations.rows).step_by(activations.group) {
-        let members = activations.group.min(activations.rows - row);
+    let rows = &part.rows;
+    for row in rows.clone().step_by(activations.group) {
+        let members = activations.group.min(rows.end - row);
         for number in tiles.clone() {
             // SAFETY: `multiply` has checked that the activations have this many records and that
             // there is room for all results; `Matrix::new` that the tiles are there. No other
@@ -179,9 +204,11 @@ fn compute(level: Level, activations: &Activations, part: &Part<'_>, tiles: Rang
                     tile: weights.add(number * bytes),
                     inputs: matrix.inputs,
                     activations: records.add(row * blocks * record),
-                    out: part.out.add(row * part.stride + number * TILE),
+                    out: part
+                        .out
+                        .add((row - rows.start) * part.stride + number * TILE),
                     stride: part.stride,
-                    fresh: row == 0,
+                    fresh: row == rows.start,
                 };
                 if float {
                     for first in (0..members).step_by(FLOAT_ROWS) {

@@ -13,6 +13,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod elementwise;
+mod low_rank;
 mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -25,6 +26,7 @@ mod tile;
 pub(crate) use activations::{Activations, Forms};
 pub(crate) use attention::{Attention, CELLS, KEYS, Query, attend};
 pub(crate) use elementwise::{Gate, add_scaled, gate, rms_norm, rms_norm_into};
+pub(crate) use low_rank::{LowRank, Sum, Update, add_low_rank};
 pub(crate) use matrix::{Matrix, Product, multiply};
 
 /// What the processor can do, or what of it is used.

@@ -109,6 +109,7 @@ fn products(
     let mut out = vec![f32::NAN; values.len() / inputs * stride];
     let product = Product {
         matrix,
+        rows: 0..values.len() / inputs,
         out: &mut out,
     };
     multiply(&mut pool, level, &activations, &mut [product]);

@@ -32,6 +32,8 @@ pub(crate) struct Origin {
     pub(crate) inputs: usize,
     /// Its rows of that tensor.
     pub(crate) rows: Range<usize>,
+    /// Whether these are the matrices of several experts.
+    pub(crate) is_of_experts: bool,
 }
 
 /// Weights as they are computed with.
@@ -87,6 +89,7 @@ pub(super) fn load(
         tensor: source.name.clone(),
         inputs: source.inputs,
         rows: source.first..source.first + source.outputs,
+        is_of_experts: source.is_of_experts,
     });
     let origins = origins.collect();
     let mut into = Loading {

@@ -8,7 +8,7 @@ use shimmy_models::gguf::TensorInfo;
 
 use super::weights::{Layer, RopeFactors, Weights};
 use crate::error::{Fault, Unsupported};
-use crate::plan::{Plan, PlanError};
+use crate::plan::{Experts, Plan, PlanError};
 use crate::quant::Kind;
 
 /// Where a matrix is in the file.
@@ -23,6 +23,8 @@ pub(super) struct MatrixSource {
     pub(super) first: usize,
     pub(super) outputs: usize,
     pub(super) bias: Option<VectorSource>,
+    /// Whether these are the matrices of several experts, one after the other.
+    pub(super) is_of_experts: bool,
 }
 
 /// Where some floats are in the file.
@@ -93,7 +95,7 @@ impl<'a> Table<'a> {
     ) -> Result<Layer<MatrixSource, VectorSource>, PlanError> {
         let name = |part: &str| format!("blk.{layer}.{part}");
         let norm = |part: &str| format!("blk.{layer}.{part}.weight");
-        let (width, feed_forward) = (plan.width, plan.feed_forward);
+        let width = plan.width;
         let (queries, keys) = (plan.query_width(), plan.key_width());
         let joined = name("attn_qkv");
         let [query, key, value] = if self.has(&joined) {
@@ -103,10 +105,9 @@ impl<'a> Table<'a> {
             [("attn_q", queries), ("attn_k", keys), ("attn_v", keys)]
                 .map(|(part, outputs)| (name(part), 0, outputs))
         };
-        let [gate, up] = if self.has(&name("ffn_gate")) {
-            [(name("ffn_gate"), 0), (name("ffn_up"), 0)]
-        } else {
-            [(name("ffn_up"), 0), (name("ffn_up"), feed_forward)]
+        let (router, [gate, up, down]) = match plan.experts {
+            Some(Experts { count, .. }) => self.experts(plan, layer, count)?,
+            None => (None, self.feed_forward(plan, layer)?),
         };
         Ok(Layer {
             attention_norm: self.vector(&norm("attn_norm"), width)?,
@@ -118,10 +119,72 @@ impl<'a> Table<'a> {
             attention_output: self.matrix(&name("attn_output"), queries, 0, width)?,
             attention_post_norm: self.find_vector(&norm("post_attention_norm"), width)?,
             feed_forward_norm: self.vector(&norm("ffn_norm"), width)?,
-            gate: self.matrix(&gate.0, width, gate.1, feed_forward)?,
-            up: self.matrix(&up.0, width, up.1, feed_forward)?,
-            down: self.matrix(&name("ffn_down"), feed_forward, 0, width)?,
+            router,
+            gate,
+            up,
+            down,
             feed_forward_post_norm: self.find_vector(&norm("post_ffw_norm"), width)?,
+        })
+    }
+
+    /// Gate, values and output of a layer's feed-forward network.
+    fn feed_forward(&mut self, plan: &Plan, layer: usize) -> Result<[MatrixSource; 3], PlanError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let (width, inner) = (plan.width, plan.feed_forward);
+        let [gate, up] = if self.has(&name("ffn_gate")) {
+            [(name("ffn_gate"), 0), (name("ffn_up"), 0)]
+        } else {
+            [(name("ffn_up"), 0), (name("ffn_up"), inner)]
+        };
+        Ok([
+            self.matrix(&gate.0, width, gate.1, inner)?,
+            self.matrix(&up.0, width, up.1, inner)?,
+            self.matrix(&name("ffn_down"), inner, 0, width)?,
+        ])
+    }
+
+    /// What chooses a layer's experts, and their matrices as above.
+    fn experts(
+        &mut self,
+        plan: &Plan,
+        layer: usize,
+        count: usize,
+    ) -> Result<(Option<MatrixSource>, [MatrixSource; 3]), PlanError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let (width, inner) = (plan.width, plan.feed_forward);
+        Ok((
+            Some(self.matrix(&name("ffn_gate_inp"), width, 0, count)?),
+            [
+                self.matrices(&name("ffn_gate_exps"), width, inner, count)?,
+                self.matrices(&name("ffn_up_exps"), width, inner, count)?,
+                self.matrices(&name("ffn_down_exps"), inner, width, count)?,
+            ],
+        ))
+    }
+
+    /// The matrices of so many experts in `name.weight`.
+    fn matrices(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        count: usize,
+    ) -> Result<MatrixSource, PlanError> {
+        let name = format!("{name}.weight");
+        let index = self.index(&name)?;
+        let dims = [inputs as u64, outputs as u64, count as u64, 1];
+        if self.tensors[index].dims != dims {
+            return Err(Fault::Shape(name).into());
+        }
+        Ok(MatrixSource {
+            name,
+            tensor: index,
+            kind: self.kind(index)?,
+            inputs,
+            first: 0,
+            outputs: outputs * count,
+            bias: None,
+            is_of_experts: true,
         })
     }
 
@@ -165,6 +228,7 @@ impl<'a> Table<'a> {
             first,
             outputs,
             bias,
+            is_of_experts: false,
         })
     }
 

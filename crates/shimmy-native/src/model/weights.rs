@@ -36,6 +36,9 @@ pub(crate) struct Layer<M, V> {
     pub(crate) attention_output: M,
     pub(crate) attention_post_norm: Option<V>,
     pub(crate) feed_forward_norm: V,
+    /// Chooses the experts of a row. Where there is one, the three matrices below are those of all
+    /// experts, one after the other.
+    pub(crate) router: Option<M>,
     pub(crate) gate: M,
     pub(crate) up: M,
     pub(crate) down: M,
@@ -104,6 +107,7 @@ impl<M, V> Layer<M, V> {
             attention_output: to.matrix(self.attention_output)?,
             attention_post_norm: optional(to, self.attention_post_norm)?,
             feed_forward_norm: to.vector(self.feed_forward_norm)?,
+            router: self.router.map(|router| to.matrix(router)).transpose()?,
             gate: to.matrix(self.gate)?,
             up: to.matrix(self.up)?,
             down: to.matrix(self.down)?,
@@ -111,15 +115,10 @@ impl<M, V> Layer<M, V> {
         })
     }
 
-    fn matrices(&self) -> [&M; 7] {
-        [
-            &self.query,
-            &self.key,
-            &self.value,
-            &self.attention_output,
-            &self.gate,
-            &self.up,
-            &self.down,
-        ]
+    fn matrices(&self) -> impl Iterator<Item = &M> {
+        let attention = [&self.query, &self.key, &self.value, &self.attention_output];
+        let feed_forward = [&self.gate, &self.up, &self.down];
+        let attention = attention.into_iter().chain(&self.router);
+        attention.chain(feed_forward)
     }
 }

@@ -3,7 +3,7 @@
 use shimmy_engine::Pooling;
 
 use super::keys::Keys;
-use super::{Local, Pairs, Plan, PlanError, Rope, Scales, Scores};
+use super::{Experts, Local, Pairs, Plan, PlanError, Rope, Scales, Scores};
 use crate::error::Unsupported;
 use crate::kernels::Gate;
 
@@ -15,6 +15,7 @@ pub(super) fn describe(keys: &Keys<'_>) -> Result<Plan, PlanError> {
         "granite" => granite(keys),
         // They differ by biases (Qwen2) and norms of queries and keys (Qwen3), which are tensors.
         "qwen2" | "qwen3" => usual(keys, Pairs::Halves),
+        "qwen3moe" => qwen3moe(keys),
         "gemma" => gemma(keys),
         "gemma2" => gemma2(keys),
         "gemma3" => gemma3(keys),
@@ -30,6 +31,11 @@ fn usual(keys: &Keys<'_>, pairs: Pairs) -> Result<Plan, PlanError> {
     if let Some(count) = keys.find_number("expert_count")?.filter(|&count| count > 0) {
         return Err(keys.unsupported("expert_count", &count.to_string()));
     }
+    decoder(keys, pairs, keys.number("feed_forward_length")?)
+}
+
+/// The same, whatever its feed-forward network is.
+fn decoder(keys: &Keys<'_>, pairs: Pairs, feed_forward: usize) -> Result<Plan, PlanError> {
     // A decoder in which every row sees all others is an encoder by another name.
     if keys.flag("attention.causal") == Some(false) {
         return Err(keys.unsupported("attention.causal", "false"));
@@ -53,7 +59,8 @@ fn usual(keys: &Keys<'_>, pairs: Pairs) -> Result<Plan, PlanError> {
             .find_number("attention.head_count_kv")?
             .unwrap_or(heads),
         head,
-        feed_forward: keys.number("feed_forward_length")?,
+        feed_forward,
+        experts: None,
         vocabulary: keys.vocabulary()?,
         context: keys.number("context_length")?,
         epsilon: keys.float("attention.layer_norm_rms_epsilon")?,
@@ -118,6 +125,34 @@ fn granite(keys: &Keys<'_>) -> Result<Plan, PlanError> {
     plan.scales.embedding = keys.factor("embedding_scale")?.unwrap_or(1.0);
     plan.scales.residual = keys.factor("residual_scale")?.unwrap_or(1.0);
     plan.scales.logits = 1.0 / keys.factor("logit_scale")?.unwrap_or(1.0);
+    Ok(plan)
+}
+
+/// Qwen 3 with experts.
+fn qwen3moe(keys: &Keys<'_>) -> Result<Plan, PlanError> {
+    let experts = Experts {
+        count: keys.number("expert_count")?,
+        used: keys.number("expert_used_count")?,
+    };
+    // What other families with experts do, and llama.cpp would not do for this one.
+    let scale = keys.factor("expert_weights_scale")?;
+    if let Some(scale) = scale.filter(|&scale| scale != 1.0) {
+        return Err(keys.unsupported("expert_weights_scale", &scale.to_string()));
+    }
+    let groups = keys.find_number("expert_group_count")?;
+    if let Some(groups) = groups.filter(|&groups| groups > 1) {
+        return Err(keys.unsupported("expert_group_count", &groups.to_string()));
+    }
+    if keys.flag("expert_weights_norm") == Some(false) {
+        return Err(keys.unsupported("expert_weights_norm", "false"));
+    }
+    let inner = match keys.find_number("expert_feed_forward_length")? {
+        Some(inner) if inner > 0 => inner,
+        // As llama.cpp: what the experts of a row have together.
+        _ => keys.number("feed_forward_length")? / experts.used.max(1),
+    };
+    let mut plan = decoder(keys, Pairs::Halves, inner)?;
+    plan.experts = Some(experts);
     Ok(plan)
 }
 

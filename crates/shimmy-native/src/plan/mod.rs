@@ -23,7 +23,10 @@ pub(crate) struct Plan {
     pub(crate) key_heads: usize,
     /// Values of a head.
     pub(crate) head: usize,
+    /// Values inside of the feed-forward network, or of each expert.
     pub(crate) feed_forward: usize,
+    /// The experts that every layer has in place of one network.
+    pub(crate) experts: Option<Experts>,
     pub(crate) vocabulary: usize,
     /// Tokens that the model was made for.
     pub(crate) context: usize,
@@ -36,6 +39,15 @@ pub(crate) struct Plan {
     pub(crate) scales: Scales,
     /// How a text becomes a vector.
     pub(crate) pooling: Pooling,
+}
+
+/// Networks of which each row passes through a few. A softmax over all says which and with what
+/// weights; the weights of the chosen ones add up to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Experts {
+    pub(crate) count: usize,
+    /// How many a row passes through.
+    pub(crate) used: usize,
 }
 
 /// How positions turn queries and keys.
@@ -119,6 +131,9 @@ impl From<Fault> for PlanError {
     }
 }
 
+/// Experts of a layer, at most; as in llama.cpp.
+const MOST_EXPERTS: usize = 512;
+
 impl Plan {
     /// Reads the plan of a model.
     pub(crate) fn read(metadata: &Metadata) -> Result<Self, PlanError> {
@@ -166,9 +181,13 @@ impl Plan {
         if !self.heads.is_multiple_of(self.key_heads) {
             return Err(key("attention.head_count_kv"));
         }
+        let inner = match self.experts {
+            Some(_) => "expert_feed_forward_length",
+            None => "feed_forward_length",
+        };
         let widths = [
             (self.width, "embedding_length"),
-            (self.feed_forward, "feed_forward_length"),
+            (self.feed_forward, inner),
             (self.query_width(), "attention.head_count"),
             (self.key_width(), "attention.head_count_kv"),
         ];
@@ -181,6 +200,14 @@ impl Plan {
                     key: name.to_owned(),
                     value: value.to_string(),
                 }));
+            }
+        }
+        if let Some(Experts { count, used }) = self.experts {
+            if count == 0 || count > MOST_EXPERTS {
+                return Err(key("expert_count"));
+            }
+            if used == 0 || used > count {
+                return Err(key("expert_used_count"));
             }
         }
         let rope = self.rope.dimensions;

@@ -1,17 +1,20 @@
 //! One step: rows of tokens through all layers. Owns the order of the parts and the buffers between
 //! them; must not know batches, limits or errors of the engine.
 
+mod experts;
+mod feed_forward;
 mod project;
 mod rotation;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::adapter::Adapter;
 use crate::cache::{Cache, Run, Shape};
-use crate::kernels::{Attention, add_scaled, attend, gate, rms_norm, rms_norm_into};
+use crate::kernels::{Attention, add_scaled, attend, rms_norm, rms_norm_into};
 use crate::model::{Layer, Linear, Model};
 use crate::quant::TILE;
+use experts::Routes;
+pub(crate) use project::Adapted;
 use project::{Projector, Target};
 use rotation::Rotation;
 
@@ -24,6 +27,8 @@ pub(crate) struct Rows {
     pub(crate) sequences: Vec<(usize, usize, usize)>,
     /// Rows whose logits are wanted, ascending.
     pub(crate) outputs: Vec<usize>,
+    /// Rows that have adapters, ascending.
+    pub(crate) adapted: Vec<Adapted>,
 }
 
 /// The step was ended before it was done.
@@ -53,6 +58,11 @@ struct Buffers {
     partials: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
+    /// How well each expert suits a row.
+    scores: Vec<f32>,
+    routes: Routes,
+    /// What the experts of all rows give.
+    of_experts: Vec<f32>,
     /// What a half of a layer adds to the stream.
     added: Vec<f32>,
     logits: Vec<f32>,
@@ -74,6 +84,7 @@ impl Rows {
         self.positions.clear();
         self.sequences.clear();
         self.outputs.clear();
+        self.adapted.clear();
     }
 }
 
@@ -103,14 +114,6 @@ impl Stepper {
     /// The model that it computes.
     pub(crate) fn model(&self) -> &Model {
         &self.model
-    }
-
-    /// Chooses the adapters of the following steps, and returns those of the last ones.
-    pub(crate) fn set_adapters(
-        &mut self,
-        adapters: Vec<(Arc<Adapter>, f32)>,
-    ) -> Vec<(Arc<Adapter>, f32)> {
-        std::mem::replace(&mut self.projector.adapters, adapters)
     }
 
     /// The last layer's row of an output of the last step, which was one to vectors.
@@ -161,6 +164,7 @@ impl Stepper {
     ) -> Result<(), Aborted> {
         let model = Arc::clone(&self.model);
         let width = model.plan.width;
+        self.projector.adapted.clone_from(&rows.adapted);
         self.rotation.prepare(&rows.positions);
         if let Some(rotation) = &mut self.local_rotation {
             rotation.prepare(&rows.positions);
@@ -310,6 +314,10 @@ impl Stepper {
                 buffer.copy_within(from * width..(from + 1) * width, to * width);
             }
         }
+        let place = |row: usize| outputs.partition_point(|&output| output < row);
+        for Adapted { rows, .. } in &mut self.projector.adapted {
+            *rows = place(rows.start)..place(rows.end);
+        }
     }
 
     fn attention_output(&mut self, layer: &Layer<Linear, Vec<f32>>, rows: usize) {
@@ -322,43 +330,6 @@ impl Stepper {
         self.projector
             .project(input, plan.query_width(), &mut [target]);
         self.add(layer.attention_post_norm.as_deref(), rows);
-    }
-
-    fn feed_forward(&mut self, layer: &Layer<Linear, Vec<f32>>, rows: usize) {
-        self.norm(&layer.feed_forward_norm, rows);
-        let (plan, buffers) = (&self.model.plan, &mut self.buffers);
-        let (width, inner) = (plan.width, plan.feed_forward);
-        let targets = &mut [
-            Target {
-                linear: &layer.gate,
-                out: sized(&mut buffers.gate, rows * inner),
-            },
-            Target {
-                linear: &layer.up,
-                out: sized(&mut buffers.up, rows * inner),
-            },
-        ];
-        self.projector
-            .project(&buffers.normed[..rows * width], width, targets);
-        let (level, function) = (self.projector.level, plan.gate);
-        // Pieces of a few microseconds; of one row a single one.
-        let piece = inner.max(4096);
-        let (gates, ups) = (
-            &mut buffers.gate[..rows * inner],
-            &mut buffers.up[..rows * inner],
-        );
-        self.projector
-            .pool
-            .for_pairs((gates, piece), (ups, piece), |_, gates, ups| {
-                gate(level, function, gates, ups);
-            });
-        let target = Target {
-            linear: &layer.down,
-            out: sized(&mut buffers.added, rows * width),
-        };
-        self.projector
-            .project(&buffers.gate[..rows * inner], inner, &mut [target]);
-        self.add(layer.feed_forward_post_norm.as_deref(), rows);
     }
 
     fn output(&mut self, rows: usize) {

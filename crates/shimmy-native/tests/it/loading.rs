@@ -73,15 +73,17 @@ fn supports_written(files: &Files, writer: &Writer) -> Result<Support, Unsupport
 
 #[test]
 fn what_a_model_takes_is_known_before_it_is_loaded() {
-    let files = Files::new();
-    let metadata = Metadata::open(&files.path("tiny.gguf")).unwrap();
-    let support = supports(&metadata).unwrap();
-    assert!(support.is_verified);
-    let tensors = metadata.tensors().iter();
-    let in_the_file: u64 = tensors
-        .filter_map(shimmy_models::gguf::TensorInfo::size)
-        .sum();
-    assert!(support.weights >= in_the_file && support.weights < 2 * in_the_file);
+    for architecture in [tiny::Architecture::llama(), tiny::Architecture::qwen3moe()] {
+        let files = Files::of(&tiny::Model::of(architecture));
+        let metadata = Metadata::open(&files.path("tiny.gguf")).unwrap();
+        let support = supports(&metadata).unwrap();
+        assert!(support.is_verified);
+        let tensors = metadata.tensors().iter();
+        let in_the_file: u64 = tensors
+            .filter_map(shimmy_models::gguf::TensorInfo::size)
+            .sum();
+        assert!(support.weights >= in_the_file && support.weights < 2 * in_the_file);
+    }
 }
 
 #[test]
@@ -162,11 +164,17 @@ fn special_text_is_a_token_only_when_it_is_parsed() {
 #[cfg(target_os = "linux")]
 #[test]
 fn packed_weights_of_an_earlier_load_say_the_same() {
+    packed_weights_say_the_same(&tiny::Model::new());
+    packed_weights_say_the_same(&tiny::Model::of(tiny::Architecture::qwen3moe()));
+}
+
+#[cfg(target_os = "linux")]
+fn packed_weights_say_the_same(model: &tiny::Model) {
     use std::os::unix::fs::{FileExt, MetadataExt};
 
     use shimmy_native::PackedFolder;
 
-    let files = Files::new();
+    let files = Files::of(model);
     let expected = prefill(&mut files.runner(), A, 0, &bytes("hello"), 8);
     let folder = files.path("weights");
     let options = Options {

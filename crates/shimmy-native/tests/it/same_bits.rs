@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use shimmy_engine::{Batch, Runner, SequenceId, Token};
 use shimmy_native::{NativeRunner, RunnerOptions};
+use shimmy_testkit::tiny::{Architecture, Model};
 
 use crate::support::{A, B, C, Files, options, prefill, push};
 
@@ -12,7 +13,7 @@ fn tokens(most: usize) -> impl Strategy<Value = Vec<Token>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn a_request_gets_the_same_bits_in_any_company(
@@ -21,8 +22,12 @@ proptest! {
         chunk in 1..32_usize,
         shared in 0..150_usize,
         threads in 1..4_usize,
+        has_experts in any::<bool>(),
     ) {
-        let files = Files::new();
+        let files = Files::of(&match has_experts {
+            true => Model::of(Architecture::qwen3moe()),
+            false => Model::new(),
+        });
         let (model, _) = files.open();
         let runner = |threads| {
             let options = RunnerOptions { threads: Some(threads), ..options() };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shimmy_engine::{Batch, Row, Runner, SequenceId, Token};
+use shimmy_engine::{AdapterScale, Batch, Row, Runner, SequenceId, Token};
 use shimmy_native::{Model, NativeRunner, NativeTokenizer, Options, RunnerOptions, open};
 use shimmy_testkit::tiny;
 use tempfile::TempDir;
@@ -15,10 +15,15 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) fn new() -> Self {
+        Self::of(&tiny::Model::new())
+    }
+
+    /// A folder with this one.
+    pub(crate) fn of(model: &tiny::Model) -> Self {
         let files = Self {
             dir: tempfile::tempdir().unwrap(),
         };
-        tiny::Model::new().write(&files.path("tiny.gguf")).unwrap();
+        model.write(&files.path("tiny.gguf")).unwrap();
         files
     }
 
@@ -82,10 +87,23 @@ pub(crate) fn prefill(
     tokens: &[Token],
     chunk: usize,
 ) -> Vec<f32> {
+    prefill_with(runner, &[], sequence, first, tokens.chunks(chunk))
+}
+
+/// The same with adapters.
+pub(crate) fn prefill_with<'a>(
+    runner: &mut NativeRunner,
+    adapters: &[AdapterScale],
+    sequence: SequenceId,
+    mut first: usize,
+    chunks: impl Iterator<Item = &'a [Token]>,
+) -> Vec<f32> {
     let mut logits = Vec::new();
-    for (index, tokens) in tokens.chunks(chunk).enumerate() {
+    for tokens in chunks {
         let mut batch = Batch::default();
-        let row = push(&mut batch, sequence, first + index * chunk, tokens);
+        batch.choose_adapters(adapters);
+        let row = push(&mut batch, sequence, first, tokens);
+        first += tokens.len();
         runner.decode(&batch).unwrap();
         logits = runner.logits(row).unwrap().to_vec();
     }

@@ -1,10 +1,10 @@
 //! Vectors of texts.
 
-use shimmy_engine::{AdapterId, Pooling, Runner, RunnerError};
+use shimmy_engine::{AdapterId, AdapterScale, Pooling, Runner, RunnerError};
 use shimmy_native::{NativeRunner, RunnerOptions};
 use shimmy_testkit::tiny;
 
-use crate::support::{A, Files, bytes, options, prefill};
+use crate::support::{A, Files, bytes, options, prefill, prefill_with};
 
 #[test]
 fn a_text_has_the_same_vector_in_any_company_and_the_cache_stays() {
@@ -41,10 +41,22 @@ fn adapters_do_not_change_vectors() {
     };
     let mut runner = NativeRunner::new(files.open().0, options).unwrap();
     let plain = runner.embed(&[bytes("hello")]).unwrap();
-    let spoken = prefill(&mut runner, A, 0, &bytes("hello"), 8);
-    runner.truncate(A, 0);
-    runner.set_adapters(&[(AdapterId(0), 1.0)]).unwrap();
-    assert_eq!(runner.embed(&[bytes("hello")]).unwrap(), plain);
-    // Those of the answers still apply.
-    assert_ne!(prefill(&mut runner, A, 0, &bytes("hello"), 8), spoken);
+    let adapters = [AdapterScale {
+        id: AdapterId(0),
+        scale: 1.0,
+    }];
+    let mut spoken = |adapters: &[AdapterScale]| {
+        runner.truncate(A, 0);
+        let logits = prefill_with(
+            &mut runner,
+            adapters,
+            A,
+            0,
+            [&bytes("hello")[..]].into_iter(),
+        );
+        (logits, runner.embed(&[bytes("hello")]).unwrap())
+    };
+    let (without, with) = (spoken(&[]), spoken(&adapters));
+    assert_ne!(with.0, without.0);
+    assert_eq!(with.1, plain);
 }

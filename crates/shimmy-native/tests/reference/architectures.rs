@@ -36,6 +36,7 @@ agree!(
     llama_long,
     qwen2,
     qwen3,
+    qwen3moe,
     gemma,
     gemma2,
     gemma2_in_threes,

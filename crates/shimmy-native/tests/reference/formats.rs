@@ -34,12 +34,18 @@ fn loss(kind: TensorType) -> f64 {
     }
 }
 
-fn model(kind: TensorType) -> Model {
-    Model::of(Architecture::wide()).weights(kind)
+#[test]
+fn every_format_agrees_and_holds_what_it_was_given() {
+    check(Architecture::wide);
 }
 
 #[test]
-fn every_format_agrees_and_holds_what_it_was_given() {
+fn every_format_of_experts_agrees_and_holds_what_it_was_given() {
+    check(Architecture::qwen3moe_wide);
+}
+
+fn check(architecture: fn() -> Architecture) {
+    let model = |kind| Model::of(architecture()).weights(kind);
     let mut floats = Pair::of(&model(TensorType::F32), 512);
     let tokens = floats.tokens[..32].to_vec();
     let [_, expected] = floats.step(0, &tokens);

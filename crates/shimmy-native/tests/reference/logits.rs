@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use shimmy_engine::{AdapterId, Runner, Specials, Token, Tokenizer};
+use shimmy_engine::{
+    AdapterId, AdapterScale, Batch, Row, Runner, SequenceId, Specials, Token, Tokenizer,
+};
 use shimmy_llama::LlamaRunner;
 use shimmy_native::{NativeRunner, Options};
 use shimmy_testkit::gguf::TensorType;
@@ -85,8 +87,8 @@ fn logits_are_nearly_the_same() {
     let (_dir, paths) = models();
     for path in paths {
         let (mut native, mut llama, tokens) = runners(&path);
-        let ours = logits(&mut native, &tokens);
-        let theirs = logits(&mut llama, &tokens);
+        let ours = logits(&mut native, &tokens, &[]);
+        let theirs = logits(&mut llama, &tokens, &[]);
         let distances: Vec<_> = ours
             .iter()
             .zip(&theirs)
@@ -129,16 +131,64 @@ fn tiny_models_of_every_kind_agree() {
             let (mut native, mut llama, tokens) = runners(&path);
             native.load_adapter(&adapter).unwrap();
             llama.load_adapter(&adapter).unwrap();
-            let chosen = [(AdapterId(0), scale)];
+            let chosen = [adapter_scale(0, scale)];
             let chosen = if scale == 0.0 { &[][..] } else { &chosen[..] };
-            native.set_adapters(chosen).unwrap();
-            llama.set_adapters(chosen).unwrap();
-            let ours = logits(&mut native, &tokens[..160]);
-            let theirs = logits(&mut llama, &tokens[..160]);
+            let ours = logits(&mut native, &tokens[..160], chosen);
+            let theirs = logits(&mut llama, &tokens[..160], chosen);
             for (ours, theirs) in ours.iter().zip(&theirs) {
                 let relative = distance(ours, theirs).relative;
                 assert!(relative < 0.005, "{weights:?} × {scale}: {relative}");
             }
+        }
+    }
+}
+
+fn adapter_scale(id: u32, scale: f32) -> AdapterScale {
+    AdapterScale {
+        id: AdapterId(id),
+        scale,
+    }
+}
+
+#[test]
+fn rows_with_different_adapters_in_one_batch_agree_with_one_set_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    tiny::Model::new().write(&path).unwrap();
+    let (mut native, mut llama, tokens) = runners(&path);
+    for seed in [1, 2] {
+        let adapter = dir.path().join(format!("{seed}.gguf"));
+        tiny::Adapter::new().seed(seed).write(&adapter).unwrap();
+        native.load_adapter(&adapter).unwrap();
+        llama.load_adapter(&adapter).unwrap();
+    }
+    let (one, two) = (adapter_scale(0, 1.0), adapter_scale(1, 0.7));
+    let sets = [vec![], vec![one], vec![two], vec![one, two]];
+    let expected: Vec<_> = sets
+        .iter()
+        .map(|set| {
+            llama.truncate(SequenceId(0), 0);
+            logits(&mut llama, &tokens[..64], set)
+        })
+        .collect();
+    for (number, tokens) in tokens[..64].chunks_exact(STEP).enumerate() {
+        let mut batch = Batch::default();
+        for (sequence, set) in (0..).map(SequenceId).zip(&sets) {
+            batch.choose_adapters(set);
+            for (index, &token) in tokens.iter().enumerate() {
+                batch.push(Row {
+                    token,
+                    position: (number * STEP + index) as u32,
+                    sequence,
+                    output: index + 1 == STEP,
+                });
+            }
+        }
+        native.decode(&batch).unwrap();
+        for (sequence, expected) in expected.iter().enumerate() {
+            let ours = native.logits(sequence * STEP + STEP - 1).unwrap();
+            let relative = distance(ours, &expected[number]).relative;
+            assert!(relative < 0.005, "set {sequence}: {relative}");
         }
     }
 }

@@ -18,7 +18,7 @@ mod vocabularies;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shimmy_engine::{Batch, Row, Runner, SequenceId, Token};
+use shimmy_engine::{AdapterScale, Batch, Row, Runner, SequenceId, Token};
 use shimmy_testkit::tiny;
 use tempfile::TempDir;
 
@@ -50,11 +50,12 @@ const TEXT: &str = "The quick brown fox jumps over the lazy dog. In 1789 the peo
 /// Tokens of a batch. Only the last has output: llama.cpp is given room for one of a sequence.
 const STEP: usize = 8;
 
-/// Logits after every eighth token of a sequence.
-fn logits(runner: &mut dyn Runner, tokens: &[Token]) -> Vec<Vec<f32>> {
+/// Logits after every eighth token of a sequence with these adapters.
+fn logits(runner: &mut dyn Runner, tokens: &[Token], adapters: &[AdapterScale]) -> Vec<Vec<f32>> {
     let mut all = Vec::new();
     for (number, tokens) in tokens.chunks_exact(STEP).enumerate() {
         let mut batch = Batch::default();
+        batch.choose_adapters(adapters);
         for (index, &token) in tokens.iter().enumerate() {
             batch.push(Row {
                 token,

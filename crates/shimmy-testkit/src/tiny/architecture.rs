@@ -163,6 +163,38 @@ impl Architecture {
             .set("rope.freq_base", 1_000_000.0)
     }
 
+    /// Qwen 3 with experts, of which each token goes to some.
+    pub fn qwen3moe() -> Self {
+        Self::of_experts(Shape {
+            feed_forward: 48,
+            experts: 10,
+            ..WIDE_HEADS
+        })
+    }
+
+    /// The same with rows of 256 numbers, which every block format can hold.
+    pub fn qwen3moe_wide() -> Self {
+        Self::of_experts(Shape {
+            embedding: 256,
+            feed_forward: 256,
+            experts: 4,
+            layers: 1,
+            head: 64,
+            key_value_heads: 1,
+            ..Shape::TINY
+        })
+    }
+
+    fn of_experts(shape: Shape) -> Self {
+        Self::decoder("qwen3moe")
+            .shape(shape)
+            .parts(&[Part::HeadNorms])
+            .set("rope.freq_base", 1_000_000.0)
+            .set("expert_count", shape.experts as u32)
+            .set("expert_used_count", 3)
+            .set("expert_feed_forward_length", shape.feed_forward as u32)
+    }
+
     /// Gemma: scaled embeddings and another gate.
     pub fn gemma() -> Self {
         Self::decoder("gemma")

@@ -20,7 +20,10 @@ pub use vocabulary::{
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     embedding: u64,
+    /// The inner width of the feed-forward network, or of each expert.
     feed_forward: u64,
+    /// Experts of a layer; none by 0.
+    experts: u64,
     layers: u64,
     heads: u64,
     key_value_heads: u64,
@@ -32,6 +35,7 @@ impl Shape {
     const TINY: Self = Self {
         embedding: 64,
         feed_forward: 128,
+        experts: 0,
         layers: 2,
         heads: 4,
         key_value_heads: 2,

@@ -232,6 +232,7 @@ mod tests {
             Architecture::llama_long(),
             Architecture::qwen2(),
             Architecture::qwen3(),
+            Architecture::qwen3moe(),
             Architecture::gemma(),
             Architecture::gemma2(),
             Architecture::gemma2_in_threes(),

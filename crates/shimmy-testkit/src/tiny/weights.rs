@@ -130,8 +130,37 @@ impl Weights<'_> {
         tensors
     }
 
+    /// Experts, and what chooses among them: clearly, so that a small error seldom chooses others.
+    fn experts(&self, layer: u64) -> Vec<Tensor> {
+        let shape = self.architecture.shape;
+        let (width, inner, count) = (shape.embedding, shape.feed_forward, shape.experts);
+        let unit = 1.4 / (width as f32).sqrt();
+        let squashed = 1.2 / (inner as f32).sqrt();
+        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        let router = self.values(&name("ffn_gate_inp"), width * count, 2.0 * unit);
+        let matrices = |part: &str, dims: [u64; 3], deviation| {
+            let values = self.values(&name(part), dims.iter().product(), deviation);
+            Tensor::new(&name(part), &dims, self.kind, &values)
+        };
+        vec![
+            self.norm(&name("ffn_norm"), width),
+            Tensor::new(
+                &name("ffn_gate_inp"),
+                &[width, count],
+                TensorType::F32,
+                &router,
+            ),
+            matrices("ffn_gate_exps", [width, inner, count], unit),
+            matrices("ffn_up_exps", [width, inner, count], unit),
+            matrices("ffn_down_exps", [inner, width, count], squashed),
+        ]
+    }
+
     fn feed_forward(&self, layer: u64) -> Vec<Tensor> {
         let shape = self.architecture.shape;
+        if shape.experts > 0 {
+            return self.experts(layer);
+        }
         let (width, inner) = (shape.embedding, shape.feed_forward);
         let unit = 1.4 / (width as f32).sqrt();
         let squashed = 0.8 / (inner as f32).sqrt();

@@ -31,21 +31,39 @@ fn a_lone_prompt_takes_the_whole_batch() {
     assert_eq!(world.step().batch.len(), 16);
 }
 
-#[test]
-fn adapter_sets_take_turns() {
-    let mut world = World::new(limits(100, 4, 16), policy(4));
+/// Who has rows in the first steps of three requests, of which the second has an adapter.
+fn turns(mixes_adapters: bool) -> Vec<Vec<RequestId>> {
+    let limits = RunnerLimits {
+        mixes_adapters,
+        ..limits(100, 4, 16)
+    };
+    let mut world = World::new(limits, policy(4));
     world.add(0, numbers(0, 2), 10, 0);
     world.add(1, numbers(10, 2), 10, 1);
     world.add(2, numbers(20, 2), 10, 0);
-    let turns: Vec<Vec<RequestId>> = (0..4)
+    (0..4)
         .map(|_| world.step().parts.iter().map(|part| part.request).collect())
-        .collect();
-    assert_eq!(turns, [vec![0, 2], vec![1], vec![0, 2], vec![1]]);
+        .collect()
+}
+
+#[test]
+fn adapter_sets_take_turns_where_a_step_has_one() {
+    assert_eq!(turns(false), [vec![0, 2], vec![1], vec![0, 2], vec![1]]);
+}
+
+#[test]
+fn adapter_sets_share_a_step_where_a_backend_mixes_them() {
+    let turns = turns(true);
+    assert!(turns.iter().flatten().eq(&[0, 1, 2].repeat(4)), "{turns:?}");
 }
 
 #[test]
 fn newcomers_with_another_adapter_do_not_starve_a_running_answer() {
-    let mut world = World::new(limits(150, 4, 16), policy(4));
+    let limits = RunnerLimits {
+        mixes_adapters: false,
+        ..limits(150, 4, 16)
+    };
+    let mut world = World::new(limits, policy(4));
     world.add(0, numbers(0, 2), 100, 0);
     world.step();
     for id in 1..=10 {

@@ -5,9 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::{Part, Plan, Policy, RequestId, Scheduler};
-use crate::params::AdapterScale;
 use crate::prefix::{CacheAction, Key};
-use crate::runner::{AdapterId, RunnerLimits, SequenceId, Token};
+use crate::runner::{AdapterId, AdapterScale, RunnerLimits, SequenceId, Token};
 
 /// Runs every request to its end and checks, at each step, what must always hold.
 pub(super) struct World {
@@ -19,6 +18,7 @@ pub(super) struct World {
     /// What each request has said, and how much it will say.
     pub(super) said: HashMap<RequestId, (Vec<Token>, usize)>,
     prompts: HashMap<RequestId, Vec<Token>>,
+    adapters: HashMap<RequestId, Vec<AdapterScale>>,
     /// Rows computed in all.
     pub(super) rows: usize,
     /// How many tokens each request found in the cache.
@@ -41,6 +41,7 @@ impl World {
             next_cell: 0,
             said: HashMap::new(),
             prompts: HashMap::new(),
+            adapters: HashMap::new(),
             rows: 0,
             found: HashMap::new(),
             failing_forks: None,
@@ -59,6 +60,7 @@ impl World {
             adapters: adapters.collect(),
             scope: 0,
         };
+        self.adapters.insert(id, key.adapters.clone());
         self.scheduler.add(id, prompt.clone(), key);
         self.said.insert(id, (Vec::new(), answer));
         self.prompts.insert(id, prompt);
@@ -141,6 +143,7 @@ impl World {
             return self.step();
         }
         assert!(plan.batch.len() <= self.limits.batch);
+        self.check_adapters(&plan);
         let mut outputs = HashMap::new();
         for (index, row) in plan.batch.rows().iter().enumerate() {
             let held = self.cache.entry(row.sequence).or_default();
@@ -162,6 +165,19 @@ impl World {
             }
         }
         plan
+    }
+
+    /// Every row has the adapters of its request, and all rows the same where they must.
+    fn check_adapters(&self, plan: &Plan) {
+        let mut rows = 0..plan.batch.len();
+        for part in &plan.parts {
+            for row in rows.by_ref().take(part.rows) {
+                let adapters = plan.batch.adapters(plan.batch.adapter_set(row));
+                assert_eq!(adapters, self.adapters[&part.request]);
+            }
+        }
+        assert!(rows.is_empty(), "rows of nobody");
+        assert!(self.limits.mixes_adapters || plan.batch.common_adapters().is_some());
     }
 
     fn take(&mut self, part: &Part, first: usize, outputs: &HashMap<usize, Token>) {
@@ -221,6 +237,7 @@ pub(super) fn limits(cells: usize, sequences: usize, batch: usize) -> RunnerLimi
         outputs: batch.max(sequences),
         vocabulary: 1000,
         can_truncate: true,
+        mixes_adapters: true,
         generates: true,
     }
 }
