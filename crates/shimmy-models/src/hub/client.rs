@@ -1,8 +1,10 @@
 //! One host's HTTP, as a download needs it. Owns redirects, the token, retries and the limits on
 //! answers; must not know files.
 
+mod address;
+mod backoff;
+
 use std::io::Read;
-use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use ureq::http::header::{
@@ -12,7 +14,9 @@ use ureq::http::{HeaderName, Response, Uri};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, BodyReader};
 
-use super::guard::{GuardedResolver, PrivateAddress, is_private};
+use self::address::{Origin, host, host_of, is_on_private_address, parse, redirect};
+pub(super) use self::backoff::Backoff;
+use super::guard::{GuardedResolver, PrivateAddress};
 use super::{Cancel, HubSettings, PullError, PullLimits};
 
 /// How many redirects lead to one answer.
@@ -60,14 +64,6 @@ pub(super) enum Fault {
     },
     /// It will not.
     Final(PullError),
-}
-
-/// Who a token belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Origin {
-    is_secure: bool,
-    host: String,
-    port: u16,
 }
 
 impl Client {
@@ -310,114 +306,12 @@ impl Fault {
     }
 }
 
-/// The waits between tries: each twice the last, and none once it is hopeless.
-#[derive(Debug)]
-pub(super) struct Backoff<'a> {
-    limits: &'a PullLimits,
-    failed: u32,
-}
-
-impl<'a> Backoff<'a> {
-    pub(super) fn new(limits: &'a PullLimits) -> Self {
-        Self { limits, failed: 0 }
-    }
-
-    /// Something came: failures before it no longer count.
-    pub(super) fn reset(&mut self) {
-        self.failed = 0;
-    }
-
-    /// How long to wait after one more failure; none to give up.
-    pub(super) fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
-        self.failed += 1;
-        if self.failed >= self.limits.attempts {
-            return None;
-        }
-        let doubled = 2_u32.saturating_pow(self.failed - 1);
-        let own = self.limits.backoff.saturating_mul(doubled);
-        Some(
-            asked
-                .unwrap_or(own)
-                .max(own)
-                .min(self.limits.longest_backoff),
-        )
-    }
-}
-
-impl Origin {
-    fn of(uri: &Uri) -> Option<Self> {
-        let is_secure = uri.scheme_str() == Some("https");
-        Some(Self {
-            is_secure,
-            host: uri.host()?.to_ascii_lowercase(),
-            port: uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 }),
-        })
-    }
-}
-
 /// What a host that could not be used at all is said to be.
 pub(super) fn unreachable(url: &str, reason: String) -> PullError {
     PullError::Unreachable {
         host: host_of(url),
         reason,
     }
-}
-
-fn is_on_private_address(origin: &Origin) -> bool {
-    let host = origin.host.trim_start_matches('[').trim_end_matches(']');
-    // A host that cannot be found now is no private one later.
-    let addresses = (host, origin.port).to_socket_addrs();
-    addresses.is_ok_and(|mut addresses| addresses.any(|address| is_private(address.ip())))
-}
-
-/// An address with `http`, or `https`, a host and nothing that only pretends to be one. The one
-/// parser of addresses: what it takes for the host is what is looked up.
-fn parse(text: &str, from: &str) -> Result<Uri, PullError> {
-    let wrong = || PullError::Redirect {
-        host: host_of(from),
-        to: crate::text::quoted(text),
-        why: "no address of the web",
-    };
-    let uri: Uri = text.parse().map_err(|_| wrong())?;
-    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-    let has_user = uri
-        .authority()
-        .is_none_or(|authority| authority.as_str().contains('@'));
-    let has_host = uri.host().is_some_and(|host| !host.is_empty());
-    if is_web && has_host && !has_user {
-        Ok(uri)
-    } else {
-        Err(wrong())
-    }
-}
-
-/// Where `location` leads from `at`.
-fn redirect(at: &Uri, location: &str) -> Result<Uri, PullError> {
-    let from = at.to_string();
-    let base = format!(
-        "{}://{}",
-        at.scheme_str().unwrap_or_default(),
-        at.authority().map_or("", |authority| authority.as_str())
-    );
-    let target = if location.starts_with("//") {
-        format!("{}:{location}", at.scheme_str().unwrap_or_default())
-    } else if location.starts_with('/') {
-        format!("{base}{location}")
-    } else if location.contains("://") {
-        location.to_owned()
-    } else {
-        let folder = at.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-        format!("{base}{folder}/{location}")
-    };
-    let to = parse(&target, &from)?;
-    if at.scheme_str() == Some("https") && to.scheme_str() != Some("https") {
-        return Err(PullError::Redirect {
-            host: host(at),
-            to: host(&to),
-            why: "not encrypted",
-        });
-    }
-    Ok(to)
 }
 
 fn fault(at: &Uri, error: ureq::Error) -> Fault {
@@ -455,74 +349,4 @@ fn part_of(response: &Response<Body>) -> Option<Part> {
 fn text(response: &Response<Body>, name: HeaderName) -> Option<String> {
     let value = response.headers().get(name)?;
     value.to_str().ok().map(str::to_owned)
-}
-
-fn host(uri: &Uri) -> String {
-    uri.host().unwrap_or("the hub").to_owned()
-}
-
-fn host_of(url: &str) -> String {
-    let uri: Option<Uri> = url.parse().ok();
-    uri.as_ref().map_or_else(|| "the hub".to_owned(), host)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_of_the_web_are_asked() {
-        for text in [
-            "file:///etc/passwd",
-            "ftp://h/x",
-            "http://",
-            "http:///x",
-            "http://u@h/x",
-            "/x",
-            "h",
-            "http://ok\\@127.0.0.1/",
-            "http://u:p@h/",
-        ] {
-            assert!(parse(text, "http://h/").is_err(), "{text}");
-        }
-        assert!(parse("http://h:8080/x?y#z", "http://h/").is_ok());
-    }
-
-    #[test]
-    fn redirects_lead_where_they_say_and_never_out_of_encryption() {
-        let from = "https://h:1/a/b?q".parse().unwrap();
-        for (location, expected) in [
-            ("/c", "https://h:1/c"),
-            ("c", "https://h:1/a/c"),
-            ("//o/c", "https://o/c"),
-            ("https://o/c?x", "https://o/c?x"),
-        ] {
-            assert_eq!(redirect(&from, location).unwrap().to_string(), expected);
-        }
-        for location in ["http://h/c", "", "file:///x", "http://[::1]/"] {
-            let to = redirect(&from, location);
-            assert!(location.is_empty() || to.is_err(), "{location}");
-        }
-    }
-
-    #[test]
-    fn waits_double_and_end() {
-        let limits = PullLimits {
-            attempts: 4,
-            backoff: Duration::from_secs(1),
-            longest_backoff: Duration::from_secs(3),
-            ..PullLimits::default()
-        };
-        let mut backoff = Backoff::new(&limits);
-        let seconds = |wait: Option<Duration>| wait.map(|wait| wait.as_secs());
-        assert_eq!(seconds(backoff.next(None)), Some(1));
-        assert_eq!(seconds(backoff.next(None)), Some(2));
-        assert_eq!(
-            seconds(backoff.next(Some(Duration::from_secs(999)))),
-            Some(3)
-        );
-        assert_eq!(seconds(backoff.next(None)), None);
-        backoff.reset();
-        assert_eq!(seconds(backoff.next(Some(Duration::from_secs(2)))), Some(2));
-    }
 }
