@@ -3,7 +3,8 @@
 use shimmy_engine::stub::{StubConfig, session};
 use shimmy_engine::{EngineConfig, Session};
 
-use super::{OpenOptions, PARKED_SEQUENCES};
+use super::OpenOptions;
+use super::options::PARKED_SEQUENCES;
 
 pub(super) fn open(options: &OpenOptions) -> Session {
     let stub = StubConfig {
