@@ -80,7 +80,7 @@ impl Operation {
     fn target(&self) -> String {
         let path = self.path.replace("{name}", "stub").replace("{id}", "stub");
         let path = path.replace("{digest}", &digest('a').to_string());
-        path.replace("{file}", "page.css")
+        path.replace("{file}", "swagger-ui.css")
     }
 
     fn is_open(&self) -> bool {
