@@ -130,6 +130,7 @@ impl ChatTemplate {
             notation: manner.notation,
             tools,
             only_one_call,
+            must_call: matches!(request.tool_choice, ToolChoice::Required),
             is_forced: holds_calls,
             thoughts: manner.thoughts,
             are_thoughts_open: matches!(thoughts, Thoughts::Open(_)),

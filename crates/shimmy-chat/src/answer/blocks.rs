@@ -1,7 +1,7 @@
 //! Answers in which thoughts and calls stand between marks, and all else is said to the user.
 
 use super::Delta;
-use super::call::{Call, Rules, append_arguments};
+use super::call::{Call, Rules, Told, append_arguments};
 use super::draft::Progress;
 use super::marks::Finder;
 use super::voice::{Ear, Voice};
@@ -30,7 +30,7 @@ pub(super) struct BlocksReader {
     finder: Finder,
     place: Place,
     /// Calls that have been told of.
-    count: usize,
+    calls: Told,
     in_text: Vec<(&'static str, Mark)>,
     in_thoughts: Vec<(&'static str, Mark)>,
     after_call: Vec<(&'static str, Mark)>,
@@ -104,7 +104,7 @@ impl BlocksReader {
             voice,
             finder: Finder::default(),
             place,
-            count: 0,
+            calls: Told::default(),
             in_text,
             in_thoughts,
             after_call,
@@ -153,7 +153,7 @@ impl BlocksReader {
                 self.voice.finish(Ear::User, out);
             }
             Place::Call { mut call, .. } => {
-                if !call.finish(&self.rules, &mut self.count, out) {
+                if !call.finish(&self.rules, &mut self.calls, out) {
                     self.voice.say(Ear::User, &call.into_text(), out);
                     self.voice.finish(Ear::User, out);
                 }
@@ -174,7 +174,7 @@ impl BlocksReader {
     fn text(&mut self, c: char, out: &mut Vec<Delta>) {
         let may_be_bare = self.marks.calls.is_some_and(|calls| calls.bare)
             && !self.voice.has_spoken
-            && self.count == 0
+            && self.calls.count == 0
             && self.finder.held().is_empty();
         if may_be_bare && matches!(c, '{' | '[') {
             self.place = Place::Block {
@@ -188,7 +188,7 @@ impl BlocksReader {
         match found {
             None => {}
             // Thoughts come first; later on somebody speaks of the mark.
-            Some((_, Mark::ThoughtsOpen)) if !self.voice.has_spoken && self.count == 0 => {
+            Some((_, Mark::ThoughtsOpen)) if !self.voice.has_spoken && self.calls.count == 0 => {
                 self.voice.turn();
                 self.place = Place::Thoughts;
             }
@@ -301,14 +301,14 @@ impl BlocksReader {
         };
         let was_told = call.told().is_some();
         let mut deltas = Vec::new();
-        let progress = call.push(c, &self.rules, &mut self.count, &mut deltas);
+        let progress = call.push(c, &self.rules, &mut self.calls, &mut deltas);
         if !was_told && call.told().is_some() {
             self.voice.note_call();
         }
         merge(deltas, out);
         match progress {
             Progress::More => {}
-            Progress::Done if self.rules.only_one => self.place = Place::Over,
+            Progress::Done if call.is_last(&self.rules) => self.place = Place::Over,
             Progress::Done => {
                 self.place = Place::AfterCall {
                     in_list: *in_list,

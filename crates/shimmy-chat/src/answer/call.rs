@@ -19,6 +19,8 @@ pub(super) struct Rules {
     pub(super) enough: usize,
     /// Whether one call is the most that is wanted.
     pub(super) only_one: bool,
+    /// Whether a call that repeats the one before it ends the answer, and is not told of.
+    pub(super) ends_at_repeat: bool,
 }
 
 impl Rules {
@@ -28,7 +30,24 @@ impl Rules {
             offered: Arc::default(),
             enough: 0,
             only_one: false,
+            ends_at_repeat: false,
         }
+    }
+}
+
+/// The calls of an answer that have been told of.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) count: usize,
+    /// The last one's name and arguments, where a repeat of it would end the answer.
+    last: Option<(String, String)>,
+}
+
+impl Told {
+    /// Whether a call that has come so far says nothing that the last one does not say.
+    fn is_repeated_by(&self, name: &str, arguments: &str) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|(last, said)| last == name && said.starts_with(arguments))
     }
 }
 
@@ -93,12 +112,12 @@ impl Call {
         self.held
     }
 
-    /// Takes a character; `count` is how many calls have been told of.
+    /// Takes a character; `calls` are those that have been told of.
     pub(super) fn push(
         &mut self,
         c: char,
         rules: &Rules,
-        count: &mut usize,
+        calls: &mut Told,
         out: &mut Vec<Delta>,
     ) -> Progress {
         if self.told.is_none() {
@@ -118,40 +137,55 @@ impl Call {
         if progress == Progress::Failed || (self.must_be_known && is_unknown()) {
             return Progress::Failed;
         }
-        self.tell(rules, count, out);
+        self.tell(rules, calls, out);
         progress
     }
 
+    /// Whether no more calls are wanted when this one is done.
+    pub(super) fn is_last(&self, rules: &Rules) -> bool {
+        // What is done and has not been told of was held back as a repeat.
+        rules.only_one || self.told.is_none()
+    }
+
     /// Takes the end of the answer; false where this was no call.
-    pub(super) fn finish(
-        &mut self,
-        rules: &Rules,
-        count: &mut usize,
-        out: &mut Vec<Delta>,
-    ) -> bool {
+    pub(super) fn finish(&mut self, rules: &Rules, calls: &mut Told, out: &mut Vec<Delta>) -> bool {
         if let Reader::Elements(reader) = &mut self.reader
             && reader.finish(&mut self.draft)
         {
-            self.tell(rules, count, out);
+            self.tell(rules, calls, out);
         }
-        self.told.is_some()
+        self.told.is_some() || self.repeats(calls)
     }
 
-    fn tell(&mut self, rules: &Rules, count: &mut usize, out: &mut Vec<Delta>) {
+    /// Whether all that has come is what the call before it says, too.
+    pub(super) fn repeats(&self, calls: &Told) -> bool {
+        let name = self.draft.name();
+        name.is_some_and(|name| calls.is_repeated_by(name, self.draft.untold()))
+    }
+
+    fn tell(&mut self, rules: &Rules, calls: &mut Told, out: &mut Vec<Delta>) {
         if self.told.is_none()
             && self.draft.is_ripe(rules.enough)
             && let Some(name) = self.draft.name()
+            && !calls.is_repeated_by(name, self.draft.untold())
         {
             out.push(Delta::ToolCall {
-                index: *count,
+                index: calls.count,
                 name: name.to_owned(),
             });
-            self.told = Some(*count);
-            *count += 1;
+            self.told = Some(calls.count);
+            calls.count += 1;
+            if rules.ends_at_repeat {
+                calls.last = Some((name.to_owned(), String::new()));
+            }
             self.held.clear();
         }
         if let Some(index) = self.told {
-            append_arguments(index, &self.draft.take_arguments(), out);
+            let arguments = self.draft.take_arguments();
+            if let Some((_, last)) = &mut calls.last {
+                last.push_str(&arguments);
+            }
+            append_arguments(index, &arguments, out);
         }
     }
 }

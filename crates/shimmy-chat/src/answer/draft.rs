@@ -74,6 +74,11 @@ impl Draft {
         self.name.is_some() && (self.is_complete || self.arguments.len() > enough)
     }
 
+    /// The arguments that have not been told, which stay untold.
+    pub(super) fn untold(&self) -> &str {
+        &self.arguments
+    }
+
     /// The arguments that have not been told.
     pub(super) fn take_arguments(&mut self) -> String {
         self.has_told |= !self.arguments.is_empty();

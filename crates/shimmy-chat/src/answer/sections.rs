@@ -1,7 +1,7 @@
 //! Answers that are sections, each with a heading that says what it is.
 
 use super::Delta;
-use super::call::{Call, Rules, append_arguments};
+use super::call::{Call, Rules, Told, append_arguments};
 use super::draft::Progress;
 use super::marks::Finder;
 use super::voice::{Ear, Voice};
@@ -19,7 +19,8 @@ pub(super) struct SectionsReader {
     voice: Voice,
     finder: Finder,
     place: Place,
-    count: usize,
+    /// Calls that have been told of.
+    calls: Told,
     /// Whether any heading has been read.
     has_sections: bool,
 }
@@ -44,7 +45,7 @@ impl SectionsReader {
             voice: Voice::default(),
             finder: Finder::default(),
             place: Place::Heading(String::new()),
-            count: 0,
+            calls: Told::default(),
             has_sections: false,
         }
     }
@@ -81,7 +82,7 @@ impl SectionsReader {
                 self.voice.say(ear, &held, out);
                 self.voice.finish(ear, out);
             }
-            Place::Call(call) if call.told().is_none() => {
+            Place::Call(call) if call.told().is_none() && !call.repeats(&self.calls) => {
                 self.voice.say(Ear::User, &call.into_text(), out);
             }
             Place::Spoilt(index) => append_arguments(index, &held, out),
@@ -139,7 +140,7 @@ impl SectionsReader {
         }
         if found.is_some() {
             self.place = match self.rules.as_ref().is_some_and(|rules| rules.only_one) {
-                true if self.count > 0 => Place::Over,
+                true if self.calls.count > 0 => Place::Over,
                 _ => Place::Heading(String::new()),
             };
         }
@@ -149,9 +150,9 @@ impl SectionsReader {
         let (Place::Call(call), Some(rules)) = (&mut self.place, &self.rules) else {
             return;
         };
-        match call.push(c, rules, &mut self.count, out) {
+        match call.push(c, rules, &mut self.calls, out) {
             Progress::More => {}
-            Progress::Done if rules.only_one => self.place = Place::Over,
+            Progress::Done if call.is_last(rules) => self.place = Place::Over,
             Progress::Done => {
                 self.voice.note_call();
                 self.place = Place::AfterCall;

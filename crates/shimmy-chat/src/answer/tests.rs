@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::notation::NOTATIONS;
+use crate::notation::{NOTATIONS, Spelling};
 
 /// A whole answer, with pieces joined.
 #[derive(Debug, Default, PartialEq)]
@@ -89,6 +89,7 @@ fn formed(name: &str, change: impl FnOnce(&mut Parts<'_>)) -> AnswerFormat {
         notation: notation(name),
         tools: &tools,
         only_one_call: false,
+        must_call: false,
         is_forced: false,
         thoughts: ThoughtMarks::of("<think></think>"),
         are_thoughts_open: false,
@@ -296,6 +297,64 @@ fn one_call_is_the_most_where_no_more_are_wanted() {
         assert_eq!(read.calls().len(), 1, "{name}: {text}");
         assert_eq!(read.calls[0].0, "weather", "{name}: {text}");
     }
+}
+
+/// Calls as the notation spells them where they are forced.
+fn spelled(notation: &Notation, calls: &[(&str, &str)]) -> Option<String> {
+    let spelling = notation.spelling;
+    let calls = calls.iter().map(|(name, arguments)| {
+        let call = spelling.call.replace(Spelling::NAME, name);
+        call.replace(Spelling::ARGUMENTS, arguments)
+    });
+    let calls: Vec<String> = calls.collect();
+    let calls = calls.join(spelling.between?);
+    Some(format!("{}{calls}{}", spelling.open, spelling.close))
+}
+
+#[test]
+fn a_required_call_that_is_repeated_ends_the_answer_and_is_not_told_of() {
+    const ROME: (&str, &str) = ("weather", r#"{"city": "Rome"}"#);
+    const RIGA: (&str, &str) = ("weather", r#"{"city": "Riga"}"#);
+    const TIME: (&str, &str) = ("time", "{}");
+    let mut tested = 0;
+    for notation in NOTATIONS {
+        let Some(text) = spelled(notation, &[ROME, RIGA, TIME, TIME, ROME]) else {
+            continue;
+        };
+        let name = notation.name;
+        let format = formed(name, |parts| {
+            parts.is_forced = true;
+            parts.must_call = true;
+        });
+        let mut parser = format.parser();
+        let mut deltas = Vec::new();
+        for c in text.chars() {
+            parser.push(c.encode_utf8(&mut [0; 4]), &mut deltas);
+        }
+        assert!(parser.is_over(), "{name}: {text}");
+        parser.finish(&mut deltas);
+        let told = Read::of(deltas);
+        let calls = told.calls.iter().map(|(name, text)| (&**name, &**text));
+        assert_eq!(calls.collect::<Vec<_>>(), [ROME, RIGA, TIME], "{name}");
+        // Wherever a repeat is cut off, it is not there.
+        let twice = spelled(notation, &[ROME, ROME]).unwrap();
+        let once = spelled(notation, &[ROME]).unwrap();
+        let once = &once[..once.len() - notation.spelling.close.len()];
+        for end in (once.len()..twice.len()).filter(|end| twice.is_char_boundary(*end)) {
+            let told = read(&format, &[&twice[..end]]);
+            assert_eq!(told.calls.len(), 1, "{name}: {}", &twice[..end]);
+            assert!(!told.content.contains("Rome"), "{name}: {told:?}");
+        }
+        tested += 1;
+    }
+    assert!(tested > 15, "{tested}");
+}
+
+#[test]
+fn who_calls_unasked_may_call_the_same_again() {
+    let call = r#"<tool_call>{"name": "time", "arguments": {}}</tool_call>"#;
+    let format = formed("hermes", |parts| parts.is_forced = true);
+    assert_eq!(read(&format, &[call, call]).calls.len(), 2);
 }
 
 #[test]
@@ -588,11 +647,13 @@ proptest! {
         (name, text) in texts(),
         cuts in prop::collection::vec(1_usize..9, 40),
         only_one_call in any::<bool>(),
+        must_call in any::<bool>(),
         is_forced in any::<bool>(),
         are_thoughts_open in any::<bool>(),
     ) {
         let format = formed(name, |parts| {
             parts.only_one_call = only_one_call;
+            parts.must_call = must_call;
             parts.is_forced = is_forced;
             parts.are_thoughts_open = are_thoughts_open;
         });

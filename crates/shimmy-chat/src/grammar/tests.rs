@@ -86,6 +86,7 @@ fn read(notation: &'static Notation, text: &str) -> (Vec<(String, Value)>, Strin
         notation,
         tools: &tools,
         only_one_call: false,
+        must_call: false,
         is_forced: true,
         thoughts: None,
         are_thoughts_open: false,

@@ -47,7 +47,7 @@ fn tool(name: &str, parameters: &Value, strict: bool) -> Value {
     } })
 }
 
-fn tools() -> Value {
+pub(crate) fn tools() -> Value {
     json!([
         tool("read", &parameters(), false),
         tool("write", &json!({ "type": "object" }), false)
@@ -175,7 +175,7 @@ async fn a_malformed_call_is_text_in_every_dialect() {
     );
 }
 
-fn anthropic(more: Value) -> Value {
+pub(crate) fn anthropic(more: Value) -> Value {
     let tools = json!([
         { "name": "read", "input_schema": parameters() },
         { "name": "write", "input_schema": { "type": "object" } },
@@ -222,7 +222,7 @@ async fn messages_have_blocks_of_thoughts_text_and_calls() {
     assert_eq!(last["delta"]["stop_reason"], "tool_use");
 }
 
-fn response(more: Value) -> Value {
+pub(crate) fn response(more: Value) -> Value {
     let tools = json!([
         { "type": "function", "name": "read", "parameters": parameters(), "strict": false },
         { "type": "function", "name": "write", "parameters": { "type": "object" }, "strict": false },

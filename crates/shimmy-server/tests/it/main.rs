@@ -34,6 +34,7 @@ mod ollama_models;
 mod ollama_store;
 mod openapi;
 mod preset;
+mod repeats;
 mod responses;
 mod responses_errors;
 mod responses_socket;
