@@ -5,26 +5,29 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
-use futures_util::future::select_all;
-use hyper::body::Incoming;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use futures_util::future::{BoxFuture, select_all};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Guard;
 use crate::config::ServerConfig;
 use crate::pace::Paced;
+use crate::places::{Places, Seat, Work};
 use crate::routes::{ollama_router, router};
 use crate::state::AppState;
 
@@ -103,7 +106,7 @@ impl Server {
         let Self { doors, state } = self;
         let acceptor = Acceptor {
             doors,
-            places: Arc::new(Semaphore::new(state.config.max_connections)),
+            places: Places::new(state.config.max_connections),
             killed: CancellationToken::new(),
             probes: TaskTracker::new(),
             state,
@@ -144,7 +147,7 @@ impl Door {
 
 struct Acceptor {
     doors: Vec<Door>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     /// Cancelled to drop the connections that are left.
     killed: CancellationToken,
     /// Connections taken while draining: nobody waits for them.
@@ -156,10 +159,6 @@ impl Acceptor {
     /// Takes connections for ever.
     async fn run(&self) {
         for turn in 0_usize.. {
-            // A place first: without one, clients wait in the system's backlog and cost nothing.
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                return;
-            };
             let (stream, router) = match self.accept(turn).await {
                 Ok(accepted) => accepted,
                 Err(error) if is_of_one_connection(&error) => continue,
@@ -169,17 +168,19 @@ impl Acceptor {
                     continue;
                 }
             };
-            let connection = self.connection(stream, router);
+            // One waits here for its seat, and all behind it in the system's backlog, where they cost
+            // nothing.
+            let Some(seat) = self.places.seat().await else {
+                return;
+            };
+            let connection = self.connection(stream, router, seat);
             let draining = self.state.is_draining();
             let tasks = if draining {
                 &self.probes
             } else {
                 &self.state.tasks
             };
-            tasks.spawn(async move {
-                connection.await;
-                drop(place);
-            });
+            tasks.spawn(connection);
         }
     }
 
@@ -197,11 +198,12 @@ impl Acceptor {
         select_all(accepts).await.0
     }
 
-    /// Serves one connection to its end.
+    /// Serves one connection to its end, or until its seat is another's.
     fn connection(
         &self,
         stream: TcpStream,
         router: &Router,
+        seat: Seat,
     ) -> impl Future<Output = ()> + Send + use<> {
         // Tokens are small packets that must not wait for one another. A socket that refuses the
         // option still works.
@@ -210,9 +212,11 @@ impl Acceptor {
         let probe = self.state.is_draining();
         let stream = TokioIo::new(Paced::new(stream, config.write_timeout));
         let begun = Arc::new(AtomicBool::new(false));
-        let service = Noting {
+        let seat = Arc::new(seat);
+        let service = Seated {
             service: TowerToHyperService::new(router.clone()),
             begun: Arc::clone(&begun),
+            seat: Arc::clone(&seat),
         };
         let first_header = tokio::time::sleep(config.header_read_timeout);
         let connection = builder(config, !probe)
@@ -244,6 +248,11 @@ impl Acceptor {
                         told = true;
                         connection.as_mut().graceful_shutdown();
                     }
+                    () = seat.dismissed(), if !told => {
+                        tracing::debug!("an idle connection gives way to a new one");
+                        told = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
                     () = killed.cancelled() => return,
                 }
             }
@@ -268,20 +277,49 @@ impl Acceptor {
     }
 }
 
-/// Notes that a connection's first request has its header.
-struct Noting {
+/// Notes that a connection's first request has its header, and from when to when there is work.
+struct Seated {
     service: TowerToHyperService<Router>,
     begun: Arc<AtomicBool>,
+    seat: Arc<Seat>,
 }
 
-impl Service<Request<Incoming>> for Noting {
-    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+impl Service<Request<Incoming>> for Seated {
+    type Response = Response<Answer>;
     type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.begun.store(true, Ordering::Relaxed);
-        self.service.call(request)
+        let work = self.seat.work();
+        let answer = self.service.call(request);
+        Box::pin(async move { Ok(answer.await?.map(|body| Answer { body, _work: work })) })
+    }
+}
+
+/// An answer's body: as long as it is there, its connection has work.
+struct Answer {
+    body: Body,
+    _work: Work,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = <Body as hyper::body::Body>::Data;
+    type Error = <Body as hyper::body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

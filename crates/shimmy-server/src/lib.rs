@@ -34,6 +34,7 @@ mod openai;
 mod openapi;
 mod pace;
 mod parts;
+mod places;
 mod prompts;
 mod public;
 mod query;

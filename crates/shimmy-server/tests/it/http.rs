@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::Setup;
+use crate::support::{HANG, Setup, TestServer, chat, with};
 
 #[tokio::test]
 async fn a_body_over_the_cap_is_413_with_and_without_a_length() {
@@ -173,4 +173,59 @@ async fn connections_over_the_limit_wait_for_a_place() {
     assert!(futures_util::poll!(second.as_mut()).is_pending());
     drop(first);
     assert!(second.await.starts_with("HTTP/1.1 200"));
+}
+
+const LIVE: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Connects, asks, and reads the answer; the connection stays.
+async fn idle(server: &TestServer) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    ask(&mut stream).await.unwrap();
+    stream
+}
+
+/// Asks once more; none where the server has closed.
+async fn ask(stream: &mut TcpStream) -> Option<()> {
+    let _ = stream.write_all(LIVE).await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        let read = stream.read_buf(&mut answer);
+        match tokio::time::timeout(HANG, read).await.expect("no answer") {
+            Ok(0) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    Some(())
+}
+
+#[tokio::test]
+async fn the_connection_that_was_idle_longest_gives_way_to_a_new_one() {
+    let mut setup = Setup::default();
+    setup.server.max_connections = 2;
+    let server = setup.start().await;
+    let (mut first, mut second) = (idle(&server).await, idle(&server).await);
+    ask(&mut first).await.unwrap();
+    let mut third = idle(&server).await;
+    assert!(ask(&mut second).await.is_none(), "it has been idle longer");
+    ask(&mut third).await.unwrap();
+    ask(&mut first).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_at_work_gives_way_to_nobody_until_it_is_idle() {
+    let (mut setup, gate) = Setup::gated();
+    setup.server.max_connections = 1;
+    let server = setup.start().await;
+    let body = with(chat("Hi"), json!({ "max_tokens": 8 }));
+    let request = server.client.post(server.url("/v1/chat/completions"));
+    let works = tokio::spawn(request.json(&body).send());
+    gate.step_until(|| server.engine().running == 1).await;
+    let mut comes = std::pin::pin!(idle(&server));
+    assert!(futures_util::poll!(comes.as_mut()).is_pending());
+    let both = async {
+        let (answer, _) = tokio::join!(works, comes);
+        answer.unwrap().unwrap().text().await.unwrap()
+    };
+    assert!(gate.step_while(both).await.contains("choices"));
 }
