@@ -46,6 +46,6 @@ pub use runner::{
     AdapterId, AdapterScale, Batch, FillInTheMiddle, Row, Runner, RunnerLimits, SequenceId,
     Specials, TextMarks, Token, Tokenizer,
 };
-pub use session::{Prepared, Session};
+pub use session::{Prepared, PreparedTexts, Session};
 pub use shared::EngineStatus;
 pub use store::StoreConfig;

@@ -16,20 +16,40 @@ const PIECE_BYTES: usize = 32 << 10;
 /// twice as many, because no vocabulary has tokens anywhere near as long as a piece.
 const SLACK: usize = 2;
 
-/// How many tokens a prompt has at least, if it is far beyond what `limit` tokens can be; none if
-/// it may fit, and has to be tokenised to know.
-pub(crate) fn at_least(
+/// A prompt that is far too long, as far as it was looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Overlong {
+    /// How many tokens it has at least: more than the limit.
+    pub(crate) at_least: usize,
+    /// The parts before the one where that was known, and how many bytes of that one.
+    parts: usize,
+    bytes: usize,
+}
+
+impl Overlong {
+    /// The beginning that was looked at.
+    pub(crate) fn beginning(self, prompt: &Prompt) -> Prompt {
+        let mut parts = prompt.parts[..=self.parts].to_vec();
+        if let Some(PromptPart::Marked(text) | PromptPart::Literal(text)) = parts.last_mut() {
+            text.truncate(self.bytes);
+        }
+        Prompt { parts }
+    }
+}
+
+/// Whether a prompt is far beyond what `limit` tokens can be; none if it may fit, and has to be
+/// tokenised to know.
+pub(crate) fn check(
     tokenizer: &dyn Tokenizer,
     prompt: &Prompt,
     limit: usize,
-) -> Result<Option<usize>, SubmitError> {
-    let bytes: usize = prompt.parts.iter().map(bytes).sum();
+) -> Result<Option<Overlong>, SubmitError> {
     // What is short is counted, however little may come.
-    if bytes <= limit.saturating_mul(USUAL_BYTES).max(PIECE_BYTES) {
+    if prompt.bytes() <= limit.saturating_mul(USUAL_BYTES).max(PIECE_BYTES) {
         return Ok(None);
     }
     let mut count = 0;
-    for part in &prompt.parts {
+    for (parts, part) in prompt.parts.iter().enumerate() {
         let (text, specials) = match part {
             PromptPart::Marked(text) => (text.as_str(), Specials::Parse),
             PromptPart::Literal(text) => (text.as_str(), Specials::Literal),
@@ -44,17 +64,13 @@ pub(crate) fn at_least(
             count += tokenizer.tokenize(piece, specials)?.len();
             rest = after;
             if count / SLACK > limit {
-                return Ok(Some(count / SLACK));
+                return Ok(Some(Overlong {
+                    at_least: count / SLACK,
+                    parts,
+                    bytes: text.len() - rest.len(),
+                }));
             }
         }
     }
     Ok(None)
-}
-
-fn bytes(part: &PromptPart) -> usize {
-    match part {
-        PromptPart::Marked(text) | PromptPart::Literal(text) => text.len(),
-        // They cost nothing more.
-        PromptPart::Tokens(_) => 0,
-    }
 }

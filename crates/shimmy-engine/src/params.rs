@@ -44,6 +44,15 @@ impl Prompt {
             })
             .collect()
     }
+
+    /// Bytes of its text. What is tokens already costs nothing more.
+    pub fn bytes(&self) -> usize {
+        let bytes = |part: &PromptPart| match part {
+            PromptPart::Marked(text) | PromptPart::Literal(text) => text.len(),
+            PromptPart::Tokens(_) => 0,
+        };
+        self.parts.iter().map(bytes).sum()
+    }
 }
 
 /// A shape that the answer must have.

@@ -6,7 +6,7 @@ use crate::constraint;
 use crate::embed::{EmbedError, Embeddings, Pooling};
 use crate::error::{InvalidParameter, SubmitError};
 use crate::handle::{EngineHandle, Generation};
-use crate::overlong;
+use crate::overlong::{self, Overlong};
 use crate::params::{GenerateRequest, MAX_LOGPROBS, PreparedRequest, Prompt, PromptPart};
 use crate::runner::{AdapterScale, Specials, Token, Tokenizer};
 
@@ -29,6 +29,10 @@ pub struct Prepared {
     pub request: PreparedRequest,
     follower: Option<constraint::Follower>,
 }
+
+/// Texts that are ready for the engine to make vectors of.
+#[derive(Debug, Clone)]
+pub struct PreparedTexts(Vec<Vec<Token>>);
 
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,7 +93,8 @@ impl Session {
 
         let limit = request.context.map_or(usize::MAX, |limit| limit as usize);
         let limit = limit.min(self.engine.context());
-        let prompt = self.tokenize_within(&request.prompt, limit)?;
+        self.refuse_overlong(&request.prompt, limit)?;
+        let prompt = self.tokenize(&request.prompt)?;
         if prompt.is_empty() {
             return Err(SubmitError::PromptEmpty);
         }
@@ -135,16 +140,17 @@ impl Session {
         self.engine.embedding().map(|(pooling, _)| pooling)
     }
 
-    /// A vector for each text, or a score for each pair where the model ranks: a pair is a prompt
-    /// of two parts, the query and the document, and what stands between them is the model's own
-    /// business. Texts of one call, and of calls that come together, share steps.
-    pub async fn embed(&self, texts: Vec<Prompt>) -> Result<Embeddings, EmbedError> {
+    /// Checks and tokenises texts for [`embed`](Self::embed), on the caller's thread, which wants to
+    /// be a blocking one where they are long. A pair, for a model that ranks, is a prompt of two
+    /// parts, the query and the document; what stands between them is the model's own business.
+    pub fn prepare_texts(&self, texts: &[Prompt]) -> Result<PreparedTexts, EmbedError> {
         let Some((_, limit)) = self.engine.embedding() else {
             return Err(EmbedError::Unsupported("embeddings"));
         };
         let mut tokenised = Vec::with_capacity(texts.len());
-        for text in &texts {
-            if let Some(at_least) = overlong::at_least(self.tokenizer(), text, limit)? {
+        for text in texts {
+            if let Some(Overlong { at_least, .. }) = overlong::check(self.tokenizer(), text, limit)?
+            {
                 return Err(SubmitError::TextFarTooLong { at_least, limit }.into());
             }
             let tokens = self.tokenize_whole(text)?;
@@ -154,8 +160,17 @@ impl Session {
                 _ => tokenised.push(tokens),
             }
         }
-        let tokens = tokenised.iter().map(|text| text.len() as u32).collect();
-        let vectors = self.engine.embed(tokenised).await?;
+        Ok(PreparedTexts(tokenised))
+    }
+
+    /// A vector for each text, or a score for each pair where the model ranks. Texts of one call,
+    /// and of calls that come together, share steps.
+    pub async fn embed(
+        &self,
+        PreparedTexts(texts): PreparedTexts,
+    ) -> Result<Embeddings, EmbedError> {
+        let tokens = texts.iter().map(|text| text.len() as u32).collect();
+        let vectors = self.engine.embed(texts).await?;
         Ok(Embeddings { vectors, tokens })
     }
 
@@ -181,17 +196,25 @@ impl Session {
         Ok(tokens)
     }
 
-    /// The same, of a prompt that is refused if it is far beyond this many tokens. One that is only
-    /// somewhat longer is not: its tokens tell how much.
-    pub fn tokenize_within(
-        &self,
-        prompt: &Prompt,
-        limit: usize,
-    ) -> Result<Vec<Token>, SubmitError> {
-        match overlong::at_least(self.tokenizer(), prompt, limit)? {
-            Some(at_least) => Err(SubmitError::PromptFarTooLong { at_least, limit }),
-            None => self.tokenize(prompt),
+    /// Refuses a prompt that is far beyond this many tokens, before all of it has become tokens. One
+    /// that is only somewhat longer is not: its tokens tell how much.
+    pub fn refuse_overlong(&self, prompt: &Prompt, limit: usize) -> Result<(), SubmitError> {
+        match overlong::check(self.tokenizer(), prompt, limit)? {
+            Some(Overlong { at_least, .. }) => {
+                Err(SubmitError::PromptFarTooLong { at_least, limit })
+            }
+            None => Ok(()),
         }
+    }
+
+    /// The first tokens of a prompt, so many at most; no more of it is looked at than they need.
+    pub fn tokenize_start(&self, prompt: &Prompt, most: usize) -> Result<Vec<Token>, SubmitError> {
+        let overlong = overlong::check(self.tokenizer(), prompt, most)?;
+        let beginning = overlong.map(|overlong| overlong.beginning(prompt));
+        // It has about twice as many tokens as are wanted, so that where it ends does not show.
+        let mut tokens = self.tokenize(beginning.as_ref().unwrap_or(prompt))?;
+        tokens.truncate(most);
+        Ok(tokens)
     }
 
     /// The tokens of a prompt, with the beginning-of-sequence token where the model wants it.

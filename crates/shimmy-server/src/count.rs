@@ -2,15 +2,32 @@
 
 use std::sync::Arc;
 
+use shimmy_engine::{Prompt, SubmitError};
+
 use crate::answer::{Ask, find_model};
 use crate::blocking;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorKind};
 use crate::model::LoadedModel;
 use crate::state::AppState;
 
-/// How many contexts a prompt may fill that is only counted: who counts cuts to fit, and nobody cuts
-/// to a tenth.
+/// How many contexts a prompt may fill that is only counted, or only made tokens of: who counts cuts
+/// to fit, and nobody cuts to a tenth.
 const COUNTED_CONTEXTS: usize = 8;
+
+/// Refuses a prompt that is far longer than anybody wants to count, before all of it is tokens.
+pub(crate) fn check(model: &LoadedModel, prompt: &Prompt) -> Result<(), ApiError> {
+    let limit = COUNTED_CONTEXTS.saturating_mul(model.session.engine().context());
+    match model.session.refuse_overlong(prompt, limit) {
+        Err(SubmitError::PromptFarTooLong { at_least, .. }) => {
+            let message = format!(
+                "the text has at least {at_least} tokens; no more than {limit} are counted, which \
+                 is {COUNTED_CONTEXTS} times what the model's context holds"
+            );
+            Err(ApiError::new(ErrorKind::ContextLength, message))
+        }
+        checked => Ok(checked?),
+    }
+}
 
 /// Renders and tokenises as for an answer. What does not fit the context is counted too,
 /// unless it is far too long.
@@ -23,8 +40,8 @@ fn tokens(model: &Arc<LoadedModel>, ask: Ask) -> Result<usize, ApiError> {
     let plans = ask.input.plan(model, ask.params.constraint)?;
     let mut tokens = 0;
     for plan in &plans {
-        let limit = COUNTED_CONTEXTS * model.session.engine().context();
-        tokens += model.session.tokenize_within(&plan.prompt, limit)?.len();
+        check(model, &plan.prompt)?;
+        tokens += model.session.tokenize(&plan.prompt)?.len();
     }
     Ok(tokens)
 }

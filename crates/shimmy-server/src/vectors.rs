@@ -8,6 +8,7 @@ use std::sync::Arc;
 use shimmy_engine::{Embeddings, Pooling, Prompt, PromptPart};
 
 use crate::answer::{MODEL_FIELD, find_model};
+use crate::blocking;
 use crate::error::{ApiError, ErrorKind};
 use crate::loader::KeepAlive;
 use crate::model::LoadedModel;
@@ -87,13 +88,20 @@ async fn run(
         return Err(ApiError::field(MODEL_FIELD, NO_ADAPTERS));
     }
     let count = texts.len();
-    let embedded = tokio::select! {
+    let session = model.session.clone();
+    let is_long = blocking::is_long(texts.iter().map(Prompt::bytes).sum());
+    let prepare = move || session.prepare_texts(&texts).map_err(ApiError::from);
+    let made = async {
+        let texts = blocking::run(is_long, prepare).await?;
+        Ok::<_, ApiError>(model.session.embed(texts).await?)
+    };
+    let made = tokio::select! {
         biased;
         () = state.aborting.cancelled() => return Err(ApiError::shutting_down()),
-        embedded = model.session.embed(texts) => embedded,
+        made = made => made,
     };
     let Embeddings { vectors, tokens } =
-        embedded.map_err(|error| ApiError::from(error).renamed(&[("prompt", field)]))?;
+        made.map_err(|error| error.renamed(&[("prompt", field)]))?;
     // JSON has no word for what is not a number, and nobody could use it.
     let whole = |vector: &Vec<f32>| !vector.is_empty() && vector.iter().all(|x| x.is_finite());
     if vectors.len() != count || !vectors.iter().all(whole) {

@@ -324,6 +324,13 @@ fn a_prompt_that_is_far_too_long_is_not_tokenised_whole() {
         let work = tokenizer.bytes.swap(0, Ordering::Relaxed);
         assert!(work < 100_000, "{work} bytes became tokens");
     }
+    // The first tokens are those of the whole, and what follows them is not looked at.
+    let long = "0123456789".repeat(1_000_000);
+    let start = session.tokenize_start(&Prompt::marked(long.clone()), 1000);
+    let whole = session.tokenize(&Prompt::marked(&long[..1000]));
+    assert_eq!(start.expect("tokens"), whole.expect("tokens"));
+    let work = tokenizer.bytes.swap(0, Ordering::Relaxed);
+    assert!(work < 200_000, "{work} bytes became tokens");
     // One that is only somewhat too long is counted.
     let error = session
         .generate(ask(&"x".repeat(7000)))

@@ -238,28 +238,23 @@ async fn texts_become_vectors_beside_running_answers() {
     let texts: Vec<Prompt> = (0..50)
         .map(|n| Prompt::marked("\u{1}".repeat(n % 7 + 1)))
         .collect();
-    let embedded = session.embed(texts).await.expect("vectors");
+    let prepared = session.prepare_texts(&texts).expect("texts");
+    let embedded = session.embed(prepared).await.expect("vectors");
     assert_eq!(embedded.vectors.len(), 50);
     for (n, vector) in embedded.vectors.iter().enumerate() {
         assert_eq!(vector[1], (n % 7 + 1) as f32);
         assert_eq!(embedded.tokens[n] as usize, n % 7 + 1);
     }
-    let error = session.embed(vec![Prompt::marked("x".repeat(65))]).await;
+    let error = session.prepare_texts(&[Prompt::marked("x".repeat(65))]);
     assert!(
         error
             .expect_err("too long")
             .to_string()
             .contains("65 tokens")
     );
-    assert!(session.embed(vec![Prompt::default()]).await.is_err());
-    assert!(
-        session
-            .embed(Vec::new())
-            .await
-            .expect("none")
-            .vectors
-            .is_empty()
-    );
+    assert!(session.prepare_texts(&[Prompt::default()]).is_err());
+    let none = session.prepare_texts(&[]).expect("none");
+    assert!(session.embed(none).await.expect("none").vectors.is_empty());
     drop(running);
 }
 

@@ -6,11 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shimmy_engine::{PromptPart, Specials, Token, TokenizeError, Tokenizer};
+use shimmy_engine::{Prompt, PromptPart, Specials, Token, TokenizeError, Tokenizer};
 use utoipa::ToSchema;
 
 use crate::answer::find_model;
 use crate::blocking;
+use crate::count;
 use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::limits::JsonBody;
@@ -75,6 +76,8 @@ pub(crate) struct Content {
 }
 
 /// Turn a text into tokens
+///
+/// A text that would fill far more than eight contexts is refused before all of it is read.
 #[utoipa::path(
     post, path = "/tokenize", tag = "llama-server", operation_id = "llamacppTokenize",
     request_body(content = TokenizeFields, examples(
@@ -108,11 +111,13 @@ pub(crate) async fn tokenize(
     let model = find_model(&state, fields.model.as_deref(), KeepAlive::Default).await?;
     blocking::run(blocking::is_long(body.len()), move || {
         let tokenizer = model.session.tokenizer();
+        let prompt = Prompt { parts };
+        count::check(&model, &prompt)?;
         let mut tokens = Vec::new();
         if add_special {
             tokens.extend(tokenizer.beginning_of_sequence());
         }
-        for part in parts {
+        for part in prompt.parts {
             tokens.extend(tokens_of(&model, part, specials)?);
         }
         let body = |id| match with_pieces {

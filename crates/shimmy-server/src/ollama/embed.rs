@@ -8,11 +8,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shimmy_engine::{Prompt, PromptPart, SubmitError};
+use shimmy_engine::{Prompt, PromptPart};
 use utoipa::ToSchema;
 
 use super::error::ErrorBody;
 use crate::answer::find_model;
+use crate::blocking;
 use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::fields::OneOrMany;
@@ -117,7 +118,7 @@ pub(crate) async fn embed(
     if !texts.is_empty() {
         let texts = texts.into_iter().map(text).collect();
         let texts = match request.truncate {
-            Some(true) => cut(&model, texts)?,
+            Some(true) => cut(&model, texts).await?,
             _ => texts,
         };
         let made = vectors::embed_by(&state, model, "input", texts).await?;
@@ -175,23 +176,25 @@ fn text(text: String) -> Prompt {
 }
 
 /// The texts, those that are too long without their ends: what the client asked for by name.
-fn cut(model: &LoadedModel, texts: Vec<Prompt>) -> Result<Vec<Prompt>, SubmitError> {
+async fn cut(model: &Arc<LoadedModel>, texts: Vec<Prompt>) -> Result<Vec<Prompt>, ApiError> {
     let Some((_, limit)) = model.session.engine().embedding() else {
         return Ok(texts);
     };
     // The mark that the model ends texts with needs its place too.
     let end = model.session.tokenizer().text_marks().end;
     let limit = limit.saturating_sub(usize::from(end.is_some()));
-    let cut = |text: Prompt| {
-        let mut tokens = model.session.tokenize(&text)?;
-        if tokens.len() <= limit {
-            return Ok(text);
-        }
-        tokens.truncate(limit);
-        let parts = vec![PromptPart::Tokens(tokens)];
-        Ok(Prompt { parts })
-    };
-    texts.into_iter().map(cut).collect()
+    let model = Arc::clone(model);
+    let is_long = blocking::is_long(texts.iter().map(Prompt::bytes).sum());
+    blocking::run(is_long, move || {
+        let cut = |text: &Prompt| {
+            let parts = vec![PromptPart::Tokens(
+                model.session.tokenize_start(text, limit)?,
+            )];
+            Ok(Prompt { parts })
+        };
+        texts.iter().map(cut).collect()
+    })
+    .await
 }
 
 fn told(answer: impl IntoResponse, options: Option<&Value>) -> Response {

@@ -355,3 +355,20 @@ async fn a_stream_that_fails_says_so_in_its_own_words() {
     assert_eq!(last["error"]["code"], 502, "{stream}");
     assert!(!stream.contains(r#""stop":true"#), "{stream}");
 }
+
+#[tokio::test]
+async fn a_text_that_fills_many_contexts_is_no_work() {
+    let server = Setup::default().start().await;
+    let body = json!({ "content": "\n".repeat(10_000_000) });
+    let (status, error) = server.post_json("/tokenize", &body).await;
+    assert_eq!(status, 400, "{error}");
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("tokens"), "{error}");
+    // Somewhat more than a context is what people want to count.
+    let body = json!({ "content": "x".repeat(10_000) });
+    let (status, answer) = server.post_json("/tokenize", &body).await;
+    assert_eq!(
+        (status, answer["tokens"].as_array().unwrap().len()),
+        (200, 10_000)
+    );
+}
