@@ -89,9 +89,9 @@ impl Prefixes {
         self.limits.cells.saturating_sub(self.cells.used())
     }
 
-    /// Learns that the cache has fewer cells than the runner promised.
+    /// Learns how many cells the cache has.
     pub(crate) fn limit_cells(&mut self, cells: usize) {
-        self.limits.cells = self.limits.cells.min(cells);
+        self.limits.cells = cells;
     }
 
     /// Parked prefixes, least recently used first.

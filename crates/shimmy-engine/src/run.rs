@@ -75,7 +75,6 @@ fn run(
         runner,
         tokenizer,
         queue_timeout: config.queue_timeout,
-        cells: limits.cells,
         can_truncate: limits.can_truncate,
         shared,
     };
@@ -108,7 +107,6 @@ struct Engine<'a> {
     runner: &'a mut dyn Runner,
     tokenizer: &'a dyn Tokenizer,
     queue_timeout: Duration,
-    cells: usize,
     can_truncate: bool,
     shared: &'a Shared,
 }

@@ -12,6 +12,7 @@
 //! [`Scheduler::apply`], and gives the sampled tokens with [`Scheduler::push`].
 
 mod admission;
+mod limit;
 mod plan;
 mod room;
 mod sequence;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub(crate) use plan::{Part, Plan};
 
+use self::limit::CellLimit;
 use self::sequence::{Running, Sequence};
 use crate::costs::StepCosts;
 use crate::prefix::{Key, Prefixes};
@@ -44,7 +46,9 @@ pub(crate) struct Policy {
 
 #[derive(Debug)]
 pub(crate) struct Scheduler {
+    /// As the runner promised, but for the cells that it turned out not to have.
     limits: RunnerLimits,
+    cell_limit: CellLimit,
     policy: Policy,
     prefixes: Prefixes,
     costs: StepCosts,
@@ -63,6 +67,7 @@ impl Scheduler {
                 policy.parked_cells.min(limits.cells),
                 policy.offloads,
             ),
+            cell_limit: CellLimit::new(limits.cells),
             limits,
             policy,
             costs: StepCosts::default(),
@@ -154,9 +159,11 @@ impl Scheduler {
         all.any(|sequence| sequence.key.adapters.iter().any(|adapter| adapter.id == id))
     }
 
-    /// Learns what a step of so many rows took.
+    /// Learns what a step of so many rows took, which went well.
     pub(crate) fn observe(&mut self, rows: usize, took: Duration) {
         self.costs.observe(rows, took);
+        self.cell_limit.went_well();
+        self.adopt_limit();
     }
 
     /// The running request that came first, with the number of its known tokens.

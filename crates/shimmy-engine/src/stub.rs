@@ -44,6 +44,8 @@ pub struct StubConfig {
     pub cells: usize,
     /// Cells that there really are, if fewer.
     pub real_cells: usize,
+    /// Says in exactly this step that the cache is full.
+    pub full_at_step: Option<usize>,
     /// Sequences at a time.
     pub sequences: usize,
     /// Rows of a batch.
@@ -63,6 +65,7 @@ impl Default for StubConfig {
             generates: true,
             cells: 4096,
             real_cells: usize::MAX,
+            full_at_step: None,
             sequences: 8,
             batch: 64,
         }

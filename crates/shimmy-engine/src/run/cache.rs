@@ -105,7 +105,10 @@ impl Engine<'_> {
         let actions = self.scheduler.prefixes_mut().take_actions();
         self.arrange(actions);
         let room = self.scheduler.cells_promised() + found.tokens.len();
-        let restored = self.runner.reserve(room.min(self.cells)).is_ok()
+        let restored = self
+            .runner
+            .reserve(room.min(self.scheduler.cells()))
+            .is_ok()
             && self.runner.restore(slot, &found.bytes);
         let prefixes = self.scheduler.prefixes_mut();
         if restored {

@@ -12,11 +12,10 @@ impl Engine<'_> {
         match error {
             RunnerError::CacheFull => {
                 // The runner has less room than it promised; planning with the old number would
-                // come to the same batch again.
+                // come to the same batch again. Once steps go well, more is tried.
                 let room = self.scheduler.cells_used() + plan.batch.len() - 1;
                 tracing::warn!(cells = room, "the KV cache has less room than planned");
-                self.scheduler.limit_cells(room);
-                self.cells = self.cells.min(room);
+                self.scheduler.refuse_cells(room);
                 let evicted = self.scheduler.prefixes_mut().evict_oldest(None);
                 if !evicted {
                     self.scheduler.preempt_youngest();

@@ -30,7 +30,10 @@ impl Engine<'_> {
         if plan.batch.is_empty() {
             // Nothing to do, or a request that has the whole cache and needs more.
             if let Some((request, needed)) = self.scheduler.oldest_running() {
-                let cells = self.cells;
+                if self.scheduler.tries_more_cells() {
+                    return;
+                }
+                let cells = self.scheduler.cells();
                 self.fail(request, GenerateError::CacheExhausted { needed, cells });
             }
             return;

@@ -44,10 +44,29 @@ impl Scheduler {
         (self.cells_used() + self.cells_to_come()).min(self.limits.cells)
     }
 
-    /// Learns that the cache has fewer cells than the runner promised.
-    pub(crate) fn limit_cells(&mut self, cells: usize) {
-        self.limits.cells = self.limits.cells.min(cells);
-        self.prefixes.limit_cells(cells);
+    /// Cells that steps are planned with.
+    pub(crate) fn cells(&self) -> usize {
+        self.limits.cells
+    }
+
+    /// Learns that the runner has no room for more cells than these, though it promised them.
+    pub(crate) fn refuse_cells(&mut self, room: usize) {
+        self.cell_limit.refused(room);
+        self.adopt_limit();
+    }
+
+    /// Whether to plan once more before a request fails for want of cells: the runner may have those again
+    /// that it once refused.
+    pub(crate) fn tries_more_cells(&mut self) -> bool {
+        let tries = self.cell_limit.is_worth_a_try();
+        self.adopt_limit();
+        tries
+    }
+
+    /// Plans with as many cells as the limit says now.
+    pub(super) fn adopt_limit(&mut self) {
+        self.limits.cells = self.cell_limit.now();
+        self.prefixes.limit_cells(self.limits.cells);
     }
 
     /// Sends the youngest running sequence back to the head of the queue; false when it is the

@@ -110,7 +110,8 @@ impl Runner for StubRunner {
         self.check_adapters(batch);
         let cells = self.sequences.iter().flat_map(|held| &held.cells);
         let used = cells.collect::<HashSet<_>>().len();
-        if used + batch.len() > self.config.cells.min(self.config.real_cells) {
+        let has_room = used + batch.len() <= self.config.cells.min(self.config.real_cells);
+        if !has_room || self.config.full_at_step == Some(step) {
             return Err(RunnerError::CacheFull);
         }
         self.outputs.clear();

@@ -124,6 +124,29 @@ fn a_cache_smaller_than_promised_holds_nobody_up_for_ever() {
 }
 
 #[test]
+fn a_cache_that_was_full_for_a_moment_is_used_in_full_again() {
+    let stub = StubConfig {
+        reply: Reply::Mixed,
+        cells: 600,
+        full_at_step: Some(10),
+        ..StubConfig::default()
+    };
+    let session = session(stub, EngineConfig::default());
+    let request = |prompt: usize, answer: u32| GenerateRequest {
+        max_tokens: Some(answer),
+        ..ask(&"p".repeat(prompt))
+    };
+    // The refusal comes in the middle of the first two, both of which end as if nothing had been.
+    let both = [30, 40].map(|prompt| session.generate(request(prompt, 50)).expect("taken"));
+    for generation in both {
+        assert_eq!(whole(generation).0.len(), 50);
+    }
+    // What needs many more cells than were in use when there were said to be no more.
+    let large = session.generate(request(500, 50)).expect("taken");
+    assert_eq!(whole(large).0.len(), 50);
+}
+
+#[test]
 fn a_full_queue_refuses_at_once() {
     let stub = StubConfig {
         reply: Reply::Mixed,
