@@ -51,14 +51,19 @@ enum Access {
 pub(crate) fn backends() -> Vec<GpuBackend> {
     let machine = Machine::read(Path::new("/"));
     let (compiled, devices) = (backend::gpu_backends(), backend::devices());
-    ["cuda", "metal", "vulkan", "rocm"]
+    let mut all: Vec<GpuBackend> = ["cuda", "metal", "vulkan", "rocm"]
         .into_iter()
         .map(|name| {
             let is_compiled = compiled.contains(&name);
             let its = devices.iter().filter(|device| is_of(name, device));
             machine.backend(name, is_compiled, its.cloned().collect())
         })
-        .collect()
+        .collect();
+    // Whoever has a card at work needs no other way to it.
+    if all.iter().any(|backend| !backend.devices.is_empty()) {
+        all.iter_mut().for_each(|backend| backend.hint = None);
+    }
+    all
 }
 
 /// Whether a device is one of this backend's, by the names that ggml gives them: CUDA0, Vulkan0.

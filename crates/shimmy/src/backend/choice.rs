@@ -74,15 +74,11 @@ impl Engine {
 
 /// The engine for the model with this header; the reason of a failure is fit for users.
 pub(super) fn choose(metadata: &Metadata, options: &OpenOptions) -> Result<Chosen, String> {
-    let on_gpu = match options.gpu_layers {
-        Some(layers) => layers > 0,
-        None => super::gpu_bytes().is_some(),
-    };
     decide(Facts {
         wanted: options.which,
         native: super::native_says(metadata),
         has_llama: cfg!(feature = "llama"),
-        on_gpu,
+        on_gpu: options.gpu_layers != Some(0) && super::gpu_bytes().is_some(),
     })
 }
 

@@ -122,6 +122,11 @@ pub(crate) fn open(
     options: &OpenOptions,
     progress: &Progress,
 ) -> Result<Opened, String> {
+    if options.gpu_layers.is_some_and(|layers| layers > 0) && gpu_bytes().is_none() {
+        tracing::warn!(
+            "--gpu-layers is ignored, for no GPU can be used: `shimmy gpu-info` says why"
+        );
+    }
     match choice::choose(metadata, options)? {
         #[cfg(feature = "native")]
         Chosen::Native => native::open(model, metadata, options, progress),

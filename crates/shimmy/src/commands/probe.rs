@@ -1,6 +1,7 @@
 //! `shimmy probe`: loads a model, computes a token, says whether it works.
 
 use serde_json::json;
+use shimmy_chat::Origin;
 use shimmy_engine::{Event, GenerateRequest, Prompt, SamplingParams};
 use shimmy_server::LoadedModel;
 
@@ -21,6 +22,7 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
             "ok": true,
             "model": info,
             "engine": model.engine,
+            "placement": model.placement,
             "context": context,
             "chat_template": format!("{:?}", model.template.origin()),
             "load_ms": load_ms,
@@ -32,14 +34,24 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
             .map_or_else(|| "?".to_owned(), parameters);
         let quantization = info.quantization.as_deref().unwrap_or("?");
         print(&format!(
-            "{}: works\n  {} {count} {quantization}, {}\n  engine {}, context {context} tokens, template {:?}\n  \
+            "{}: works\n  {} {count} {quantization}, {}\n  computed by {} on {}\n  \
+             context {context} tokens, {}\n  \
              loaded in {load_ms:.0} ms, first token {first_token:.0} ms later\n",
             model.name,
             info.model_type,
             bytes(info.size_bytes),
             model.engine,
-            model.template.origin(),
+            model.placement,
+            template(model.template.origin()),
         ))
+    }
+}
+
+/// Where a template is from, in words.
+fn template(origin: Origin) -> String {
+    match origin {
+        Origin::Model => "its own chat template".to_owned(),
+        Origin::BuiltIn(family) => format!("no chat template of its own: {family} is used"),
     }
 }
 

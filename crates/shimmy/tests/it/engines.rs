@@ -11,6 +11,9 @@ fn engine_of(folder: &std::path::Path, model: &std::path::Path, asked: &str) -> 
         "--json",
         "--engine",
         asked,
+        // A build for GPUs on a machine that has one takes llama.cpp by itself.
+        "--gpu-layers",
+        "0",
         "--model-path",
         text(model),
     ];
@@ -45,6 +48,27 @@ fn what_the_native_engine_does_not_know_is_named() {
     let gpu = ["--engine", "native", "--gpu-layers", "3"];
     let args = [&args[..1], &args[3..], &gpu].concat();
     assert_eq!(run(folder.path(), &args).code, Some(2));
+}
+
+#[cfg(not(any(
+    feature = "cuda",
+    feature = "metal",
+    feature = "vulkan",
+    feature = "rocm"
+)))]
+#[test]
+fn layers_for_a_gpu_that_is_not_there_are_said_to_be_ignored() {
+    let (folder, model) = tiny_folder();
+    let args = ["probe", "--gpu-layers", "3", "--model-path", text(&model)];
+    let outcome = run(folder.path(), &args);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("--gpu-layers is ignored"),
+        "{outcome:?}"
+    );
+    let args = ["probe", "--gpu-layers", "0", "--model-path", text(&model)];
+    let outcome = run(folder.path(), &args);
+    assert!(!outcome.stderr.contains("--gpu-layers"), "{outcome:?}");
 }
 
 #[cfg(not(feature = "llama"))]

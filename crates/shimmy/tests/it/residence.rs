@@ -27,7 +27,9 @@ fn three_models() -> TempDir {
 }
 
 fn start(folder: &Path, args: &[&str]) -> Server {
-    let all = [&["--model-dirs", text(folder)], args].concat();
+    // The budget is of the main memory, where no model is that lies on a GPU.
+    let settings = ["--gpu-layers", "0", "--model-dirs", text(folder)];
+    let all = [&settings, args].concat();
     Server::start(folder, &all)
 }
 
