@@ -25,6 +25,8 @@ const FORCED: usize = 64;
 /// A request in the engine, all but its tokens, which the scheduler has.
 pub(crate) struct Request {
     events: Sender<Event>,
+    /// What the step has brought and its reader has not been told.
+    untold: Vec<Event>,
     sampler: Sampler,
     text: TextAssembler,
     constraint: Option<Follower>,
@@ -81,6 +83,7 @@ impl Request {
                 .deadline
                 .and_then(|limit| submitted.checked_add(limit)),
             events,
+            untold: Vec::new(),
             submitted,
             started: None,
             first_token: None,
@@ -149,17 +152,22 @@ impl Request {
         }
     }
 
-    fn emit(&self, event: Event) {
-        // The channel has room for every event there can be, so this fails only when the reader
-        // is gone, and then the next step drops the request.
-        let _ = self.events.try_send(event);
+    /// Tells the reader what has come. At the end of a step for all its requests together: a reader
+    /// that is woken while others are sampled only takes the processor from them, and is woken once
+    /// for each.
+    pub(crate) fn tell(&mut self) {
+        for event in self.untold.drain(..) {
+            // The channel has room for every event there can be, so this fails only when the
+            // reader is gone, and then the next step drops the request.
+            let _ = self.events.try_send(event);
+        }
     }
 
     fn emit_text(&mut self, text: String) {
         if !text.is_empty() {
             let tokens = std::mem::take(&mut self.unreported);
             let logprobs = self.logprobs.as_mut().map(Reporter::take);
-            self.emit(Event::Text {
+            self.untold.push(Event::Text {
                 text,
                 tokens,
                 logprobs: logprobs.unwrap_or_default(),
@@ -168,10 +176,11 @@ impl Request {
     }
 
     /// Says the last word, after the place is free: who reads it may ask again at once.
-    pub(crate) fn end(self, event: Event) {
+    pub(crate) fn end(mut self, event: Event) {
+        self.tell();
         let Self { events, place, .. } = self;
         drop(place);
-        // As in `emit`.
+        // As in `tell`.
         let _ = events.try_send(event);
     }
 

@@ -12,16 +12,18 @@ mod time_limit;
 mod waiting;
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_util::future::select_all;
 use shimmy_chat::{Delta, Unheard};
 use shimmy_engine::{
     Event, Finish, FinishReason, GenerateRequest, Generation, SamplingPatch, SubmitError,
     TokenLogprobs, Usage,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 pub(crate) use self::ask::{Ask, Chat, Input};
 use self::choice::{Choice, End};
@@ -93,7 +95,9 @@ pub(crate) struct Answers {
     /// What has happened and not been told yet: one event of the engine can be several.
     ready: VecDeque<Progress>,
     watch: Watch,
-    aborting: CancellationToken,
+    /// The server ends what still runs. Waited for as long as the answers are: to begin anew with
+    /// every token is work.
+    aborted: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// Does everything up to the engine's queue. Returns before anything is computed.
@@ -151,7 +155,7 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
         waiting,
         at_a_time: state.config.max_choices,
         ready: VecDeque::new(),
-        aborting: state.aborting.clone(),
+        aborted: Box::pin(state.aborting.clone().cancelled_owned()),
     };
     answers.begin_waiting().inspect_err(|error| {
         if matches!(error, SubmitError::QueueFull { .. }) {
@@ -179,31 +183,29 @@ impl Answers {
             if let Some(progress) = self.ready.pop_front() {
                 return Some(progress);
             }
-            let aborting = self.aborting.clone();
-            let open = self.choices.iter_mut().enumerate();
-            let mut waits: Vec<_> = open
-                .filter_map(|(index, choice)| Some((index, choice.as_mut()?)))
-                .map(|(index, choice)| {
-                    Box::pin(async move { (index, choice.generation.next().await) })
-                })
-                .collect();
-            if waits.is_empty() {
+            if self.running() == 0 {
                 return None;
             }
-            let next = async {
-                match waits.pop() {
-                    // The usual case needs no list of its own.
-                    Some(only) if waits.is_empty() => only.await,
-                    last => select_all(waits.into_iter().chain(last)).await.0,
-                }
-            };
-            let (index, event) = tokio::select! {
-                biased;
-                () = aborting.cancelled() => return Some(self.fail(ApiError::shutting_down())),
-                next = next => next,
-            };
-            self.note(index, event?, true);
+            match poll_fn(|cx| self.poll_event(cx)).await {
+                Some((index, event)) => self.note(index, event, true),
+                None => return Some(self.fail(ApiError::shutting_down())),
+            }
         }
+    }
+
+    /// The next event of any choice that runs; none when the server has no more time for it.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Event)>> {
+        if self.aborted.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        for (index, choice) in self.choices.iter_mut().enumerate() {
+            if let Some(choice) = choice
+                && let Poll::Ready(Some(event)) = choice.generation.poll_next(cx)
+            {
+                return Poll::Ready(Some((index, event)));
+            }
+        }
+        Poll::Pending
     }
 
     /// What has already happened next, without waiting.

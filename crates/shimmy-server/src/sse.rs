@@ -5,6 +5,7 @@
 //! stands in the frames is a dialect's business ([`Frames`]).
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -14,12 +15,16 @@ use axum::response::Response;
 use serde::Serialize;
 use shimmy_chat::Delta;
 use shimmy_engine::TokenLogprobs;
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::answer::{Answers, Ending, Progress};
 use crate::error::ApiError;
 
 /// Bytes of one chunk at most, give or take a frame: what is ready together is sent together.
 const CHUNK_BYTES: usize = 8 << 10;
+
+/// Bytes of a chunk with one token, in the dialect that writes most around it.
+const USUAL_BYTES: usize = 512;
 
 /// The end of OpenAI's streams and of those who copied them.
 pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -71,7 +76,7 @@ pub(crate) fn body<F: Frames>(answers: Answers, frames: F, keep_alive: Duration)
     let stream = Stream {
         answers: Some(answers),
         frames,
-        keep_alive,
+        silence: Silence::new(keep_alive),
         opened: false,
     };
     Body::from_stream(futures_util::stream::unfold(stream, |mut stream| async {
@@ -84,13 +89,13 @@ struct Stream<F> {
     /// `None` once the last frame has been made.
     answers: Option<Answers>,
     frames: F,
-    keep_alive: Duration,
+    silence: Silence,
     opened: bool,
 }
 
 impl<F: Frames> Stream<F> {
     async fn next_chunk(&mut self) -> Option<Vec<u8>> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(USUAL_BYTES);
         if !self.opened {
             self.opened = true;
             self.frames.open(&mut out);
@@ -99,10 +104,12 @@ impl<F: Frames> Stream<F> {
             }
         }
         let answers = self.answers.as_mut()?;
-        match tokio::time::timeout(self.keep_alive, answers.next()).await {
-            Ok(progress) => self.write(progress, &mut out),
-            Err(_) => self.frames.idle(&mut out),
+        tokio::select! {
+            biased;
+            progress = answers.next() => self.write(progress, &mut out),
+            () = self.silence.lasted() => self.frames.idle(&mut out),
         }
+        self.silence.broken();
         while out.len() < CHUNK_BYTES {
             let Some(more) = self.answers.as_mut().and_then(Answers::try_next) else {
                 break;
@@ -132,6 +139,45 @@ impl<F: Frames> Stream<F> {
                 self.answers = None;
             }
             None => self.answers = None,
+        }
+    }
+}
+
+/// How long nothing has happened.
+///
+/// Its clock is not set with every token, which would lock the runtime's each time, but when it has run
+/// out: then it is looked up when the last one came.
+struct Silence {
+    limit: Duration,
+    since: Instant,
+    clock: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            since: Instant::now(),
+            clock: Box::pin(sleep(limit)),
+        }
+    }
+
+    /// Something has happened.
+    fn broken(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Completes when it has lasted to its limit. Cancel-safe.
+    async fn lasted(&mut self) {
+        loop {
+            self.clock.as_mut().await;
+            let now = Instant::now();
+            if now >= self.since + self.limit {
+                self.since = now;
+                self.clock.as_mut().reset(now + self.limit);
+                return;
+            }
+            self.clock.as_mut().reset(self.since + self.limit);
         }
     }
 }

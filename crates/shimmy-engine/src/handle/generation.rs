@@ -1,7 +1,9 @@
 //! The stream of one answer: its events in order up to the last word, and what its reader may say
 //! back meanwhile. It must not know how a request got into the engine.
 
+use std::future::poll_fn;
 use std::sync::mpsc as inbox;
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::mpsc;
 
@@ -43,11 +45,16 @@ impl Generation {
 
     /// The next event; `None` after the last. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// [`next`](Self::next) for those who wait for several things at once.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         if self.ended {
-            return None;
+            return Poll::Ready(None);
         }
-        let event = self.events.recv().await;
-        Some(self.note(event))
+        let event = ready!(self.events.poll_recv(cx));
+        Poll::Ready(Some(self.note(event)))
     }
 
     /// [`next`](Self::next) for threads outside an async runtime.

@@ -83,6 +83,11 @@ impl Engine<'_> {
                 self.sample_part(part, row);
             }
         }
+        for part in &plan.parts {
+            if let Some(request) = self.requests.get_mut(&part.request) {
+                request.tell();
+            }
+        }
     }
 
     fn count_prefilled(&self, part: &Part) {
