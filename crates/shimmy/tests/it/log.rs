@@ -108,6 +108,11 @@ fn log() -> String {
         "127.0.0.1:0",
     ]);
     let server = Server::launch(command);
+    // A file's name is told in a sentence, as it is written: only the log's writer escapes it.
+    let models = folder.path().join("models");
+    std::fs::create_dir(&models).expect("a folder");
+    std::fs::write(models.join(format!("{HOSTILE}.gguf")), "no model").expect("a file");
+    post(&server, "/api/models/discover", KEY, "{}".to_owned());
     for (path, body) in bodies() {
         for key in [KEY, WRONG] {
             post(&server, path, key, body.to_string());
@@ -187,6 +192,8 @@ fn no_secret_no_prompt_and_no_forged_line_is_in_the_log() {
         log.contains("answered"),
         "it is asked for all that it can say: {log}"
     );
+    let told = log.lines().find(|line| line.contains(r"x\r\n2026-01-01"));
+    assert!(told.is_some(), "the file with the hostile name: {log}");
     for secret in [PRIVATE, KEY, WRONG] {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret}");
