@@ -11,7 +11,8 @@ use shimmy_engine::TokenLogprobs;
 use utoipa::ToSchema;
 
 use super::events::{Event, Nowhere};
-use super::request::{AllFields, Memory, Request, THINKING, rename};
+use super::memory::Memory;
+use super::request::{AllFields, Request, THINKING, rename};
 use super::writer::Writer;
 use crate::answer::{self, Answers, Ending, Progress};
 use crate::count::count;

@@ -8,6 +8,7 @@ mod events;
 mod input;
 mod item;
 pub(crate) mod kept;
+mod memory;
 mod open;
 mod request;
 mod response;

@@ -1,25 +1,28 @@
 //! What a request for a response says.
 
+mod echo;
+
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use shimmy_chat::{Message, Thinking};
 use shimmy_engine::Constraint;
 use utoipa::ToSchema;
 
 use super::input;
-use super::kept::{Kept, KeptResponses};
-use super::response::{Echo, EchoReasoning, EchoSampling, EchoText};
+use super::memory::Memory;
+use super::response::Echo;
 use super::tools::{Names, Toolbox};
 use crate::answer::{Ask, Chat, Input};
 use crate::caller::Caller;
-use crate::error::{ApiError, ErrorKind};
+use crate::error::ApiError;
 use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, constraint, max_tokens};
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
 use crate::loader::KeepAlive;
 use crate::parts;
+use echo::echo;
 
 /// What agents send by habit and a local model can do without.
 const IGNORED: [&str; 9] = [
@@ -138,34 +141,6 @@ pub(super) struct Style {
     /// The client carries the thoughts in the field for encrypted ones.
     pub(super) carried: bool,
     pub(super) logprobs: bool,
-}
-
-/// Where earlier answers are found.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Memory<'a> {
-    pub(super) kept: &'a KeptResponses,
-    /// Who looks for them.
-    pub(super) caller: Caller,
-    /// The last answer on this connection, which need not be kept for others.
-    pub(super) last: Option<&'a Arc<Kept>>,
-}
-
-impl Memory<'_> {
-    fn answer(&self, id: &str) -> Result<Arc<Kept>, ApiError> {
-        let last = self.last.filter(|kept| kept.response.id == id);
-        let found = last.cloned().or_else(|| self.kept.get(id, self.caller));
-        found.ok_or_else(|| {
-            let message = format!("previous response with id '{id}' not found");
-            let mut error = ApiError::new(ErrorKind::PreviousResponseNotFound, message);
-            error.param = Some("previous_response_id".to_owned());
-            error
-        })
-    }
-
-    fn item(&self, id: &str) -> Option<Value> {
-        let last = self.last.and_then(|kept| kept.item(id));
-        last.or_else(|| self.kept.item(id, self.caller))
-    }
 }
 
 impl Request {
@@ -369,60 +344,4 @@ fn shape(format: &Value) -> Result<Option<Constraint>, ApiError> {
             Err(ApiError::field(format!("{at}.type"), reason))
         }
     }
-}
-
-fn echo(fields: Fields, tools: Vec<Value>, sampling: &SamplingFields) -> Echo {
-    let text = fields.text.unwrap_or_default();
-    let reasoning = fields.reasoning.unwrap_or_default();
-    Echo {
-        background: false,
-        conversation: None,
-        instructions: fields.instructions,
-        max_output_tokens: fields.max_output_tokens,
-        max_tool_calls: fields.max_tool_calls,
-        metadata: fields.metadata.unwrap_or_default(),
-        parallel_tool_calls: fields.parallel_tool_calls.unwrap_or(true),
-        previous_response_id: fields.previous_response_id,
-        prompt: None,
-        prompt_cache_key: fields.prompt_cache_key,
-        reasoning: EchoReasoning {
-            summary: summary(&reasoning).cloned(),
-            effort: reasoning.effort,
-        },
-        safety_identifier: fields.safety_identifier,
-        service_tier: "default",
-        store: fields.store.unwrap_or(true),
-        sampling: EchoSampling::of(sampling),
-        text: EchoText {
-            format: match text.format {
-                None | Some(Value::Null) => json!({ "type": "text" }),
-                Some(format) => format,
-            },
-            verbosity: text.verbosity,
-        },
-        tool_choice: match fields.tool_choice {
-            None | Some(Value::Null) => Value::from("auto"),
-            Some(choice) => choice,
-        },
-        tools: tools.into_iter().map(echoed).collect(),
-        top_logprobs: fields.top_logprobs.unwrap_or(0),
-        truncation: "disabled",
-        user: fields.user,
-    }
-}
-
-/// A tool with the keys that the published schema requires of a function.
-fn echoed(mut tool: Value) -> Value {
-    if let Some(function) = tool.as_object_mut()
-        && function.get("type").is_some_and(|kind| kind == "function")
-    {
-        for (name, default) in [
-            ("description", Value::Null),
-            ("parameters", Value::Null),
-            ("strict", Value::Bool(false)),
-        ] {
-            function.entry(name).or_insert(default);
-        }
-    }
-    tool
 }

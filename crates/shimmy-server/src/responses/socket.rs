@@ -18,7 +18,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::kept::Kept;
-use super::request::{Memory, Plan, Request, THINKING, rename};
+use super::memory::Memory;
+use super::request::{Plan, Request, THINKING, rename};
 use super::writer::Writer;
 use crate::answer::{self, Answers, Progress};
 use crate::caller::Caller;

@@ -13,7 +13,8 @@ use crate::caller::Caller;
 use crate::config::ServerConfig;
 use crate::limits::JsonBody;
 use crate::responses::events::Nowhere;
-use crate::responses::request::{Memory, Request};
+use crate::responses::memory::Memory;
+use crate::responses::request::Request;
 
 fn model() -> LoadedModel {
     let session = session(StubConfig::default(), EngineConfig::default());
