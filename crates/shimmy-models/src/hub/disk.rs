@@ -22,6 +22,16 @@ pub(super) fn check(settings: &HubSettings, needed: u64) -> Result<(), PullError
     })
 }
 
+/// What it means that the system had no room for a file of which so many bytes were missing.
+pub(super) fn full(file: &Path, needed: u64) -> PullError {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    PullError::DiskFull {
+        folder: folder.to_owned(),
+        needed,
+        available: free_bytes(folder).unwrap_or(0),
+    }
+}
+
 /// The bytes that may still be written where a folder is or will be; none if the system does not say.
 #[cfg(unix)]
 pub fn free_bytes(folder: &Path) -> Option<u64> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use self::download::Download;
 use super::client::Client;
+use super::disk;
 use super::layout::Place;
 use super::listing::Hash;
 use super::parts::{self, Parts};
@@ -60,8 +61,15 @@ impl Job {
         name.to_string_lossy().into_owned()
     }
 
+    /// What a write that fails means: the disk may have become full since it was looked at.
     fn io(&self) -> impl FnOnce(io::Error) -> PullError {
-        PullError::io(self.place.partial())
+        |error| {
+            let path = self.place.partial();
+            match error.kind() {
+                io::ErrorKind::StorageFull => disk::full(path, self.missing_bytes()),
+                _ => PullError::io(path)(error),
+            }
+        }
     }
 }
 
@@ -161,4 +169,58 @@ fn finish(
 fn discard(job: &Job) {
     let _ = parts::remove_list(job.place.partial());
     let _ = fs::remove_file(job.place.partial());
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use shimmy_testkit::hub::FakeHub;
+    use shimmy_testkit::tiny;
+
+    use super::super::{Hub, HubSettings, PullLimits};
+    use super::*;
+
+    const CHUNK: u64 = 64 << 10;
+
+    /// `/dev/full` takes the place of a disk that is full from some byte on.
+    #[test]
+    fn a_disk_that_gets_full_is_told_and_the_next_try_goes_on() {
+        let content = tiny::Model::new().to_bytes();
+        let size = content.len();
+        for offset in (0..size).step_by(size / 20) {
+            let hub = FakeHub::start().unwrap();
+            hub.add("o/r", "Tiny-Q4_K_M.gguf", content.clone());
+            let folder = tempfile::tempdir().unwrap();
+            let mut settings = HubSettings::new(folder.path().join("hub"), folder.path());
+            settings.endpoint = hub.url();
+            settings.limits = PullLimits {
+                chunk_bytes: CHUNK,
+                attempts: 1,
+                spare_bytes: 0,
+                ..PullLimits::default()
+            };
+            let downloader = Hub::new(settings.clone(), Cancel::default());
+            let plan = downloader.plan(&"o/r".parse().unwrap()).unwrap();
+            hub.behave(|hub| hub.budget = Some(offset));
+            downloader.fetch(&plan, &mut |_| ()).unwrap_err();
+            hub.behave(|hub| hub.budget = None);
+
+            let job = &plan.files[0].job;
+            let mut parts = Parts::open(job.place.partial(), job.size, job.chunk).unwrap();
+            parts.write_to(File::options().write(true).open("/dev/full").unwrap());
+            let client = Client::new(&settings, &job.url).unwrap();
+            let run = Download::new(&client, job, &parts).run(&Cancel::default(), &mut |_| ());
+            let (error, missing) = (run.unwrap_err(), job.size - parts.done());
+            assert!(
+                matches!(error, PullError::DiskFull { needed, .. } if needed == missing),
+                "{offset}: {error}"
+            );
+            assert!(!job.place.is_here(job.size), "{offset}");
+            drop(parts);
+
+            let before = hub.sent();
+            let paths = downloader.fetch(&plan, &mut |_| ()).unwrap();
+            assert_eq!(fs::read(&paths[0]).unwrap(), content, "{offset}");
+            assert_eq!((hub.sent() - before) as u64, missing, "{offset}");
+        }
+    }
 }

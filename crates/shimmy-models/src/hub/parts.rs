@@ -76,6 +76,12 @@ impl Parts {
         size - known.map_or(0, |done| done.iter().sum::<u64>()).min(size)
     }
 
+    /// Writes the bytes elsewhere from now on.
+    #[cfg(test)]
+    pub(super) fn write_to(&mut self, file: File) {
+        self.file = file;
+    }
+
     /// Forgets all that has come.
     pub(super) fn begin(&self) -> io::Result<()> {
         let mut head = Vec::with_capacity(HEAD);
@@ -140,10 +146,10 @@ impl Parts {
         done.sum()
     }
 
-    /// How many bytes there are from the beginning without a gap.
-    pub(super) fn contiguous(&self) -> u64 {
-        let mut end = 0;
-        for number in 0..self.done.len() {
+    /// How many bytes there are from the beginning without a gap, if there are `known` at least.
+    pub(super) fn contiguous(&self, known: u64) -> u64 {
+        let mut end = known;
+        for number in (known / self.chunk) as usize..self.done.len() {
             let missing = self.missing_of(number);
             end = missing.start;
             if !missing.is_empty() {
@@ -151,6 +157,11 @@ impl Parts {
             }
         }
         end
+    }
+
+    /// Brings the bytes that have come to the disk.
+    pub(super) fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Brings everything to the disk.
@@ -220,7 +231,7 @@ mod tests {
         assert_eq!((first, parts.missing_of(2)), (0, 20..25));
         parts.add(0, b"0123456789").unwrap();
         parts.add(2, b"vw").unwrap();
-        assert_eq!((parts.done(), parts.contiguous()), (12, 10));
+        assert_eq!((parts.done(), parts.contiguous(0)), (12, 10));
         // What was not noted yet is fetched again, not believed.
         drop(parts);
         assert_eq!(Parts::missing(&path, 25, 10), 15);

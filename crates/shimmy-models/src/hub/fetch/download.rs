@@ -4,9 +4,9 @@
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use super::hashes::Hashes;
 use super::{BUFFER, Job};
@@ -16,6 +16,9 @@ use crate::hub::parts::Parts;
 use crate::hub::progress::{Speed, TICK};
 use crate::hub::{Cancel, Progress, PullError};
 
+/// How many bytes come between two of their ways to the disk.
+const SYNC_EVERY: u64 = 32 << 20;
+
 /// One run of the connections of a file.
 pub(super) struct Download<'a> {
     pub(super) client: &'a Client,
@@ -23,6 +26,8 @@ pub(super) struct Download<'a> {
     pub(super) parts: &'a Parts,
     /// Where the file was found in the end, to be asked again directly.
     found_at: Mutex<Option<String>>,
+    /// The threads that wait for what comes.
+    followers: OnceLock<[Thread; 2]>,
     pub(super) has_no_parts: AtomicBool,
     pub(super) stop: Cancel,
 }
@@ -32,6 +37,7 @@ enum Note {
     Retrying { reason: String, wait: Duration },
     Ended(Result<(), PullError>),
     Hashed(io::Result<Option<Hashes>>),
+    OnDisk(io::Result<()>),
 }
 
 impl<'a> Download<'a> {
@@ -41,6 +47,7 @@ impl<'a> Download<'a> {
             job,
             parts,
             found_at: Mutex::new(None),
+            followers: OnceLock::new(),
             has_no_parts: AtomicBool::new(false),
             stop: Cancel::default(),
         }
@@ -54,19 +61,25 @@ impl<'a> Download<'a> {
     ) -> Result<Hashes, PullError> {
         let fetched = thread::scope(|scope| {
             let (notes, inbox) = mpsc::channel();
+            // The other end of the channel is there as long as these threads.
+            let told = notes.clone();
+            let hashing = scope.spawn(move || {
+                let _ = told.send(Note::Hashed(self.hash()));
+            });
+            let told = notes.clone();
+            let syncing = scope.spawn(move || {
+                let _ = told.send(Note::OnDisk(self.bring_to_disk()));
+            });
+            let followers = [hashing.thread().clone(), syncing.thread().clone()];
+            self.followers.get_or_init(|| followers);
             let connections = self.client.limits.connections.max(1);
             for _ in 0..connections {
                 let notes = notes.clone();
                 scope.spawn(move || {
-                    let outcome = self.fetch_chunks(&notes);
-                    // The other end is there as long as this thread.
-                    let _ = notes.send(Note::Ended(outcome));
+                    let _ = notes.send(Note::Ended(self.fetch_chunks(&notes)));
                 });
             }
-            scope.spawn(move || {
-                let hashes = self.hash();
-                let _ = notes.send(Note::Hashed(hashes));
-            });
+            drop(notes);
             self.supervise(&inbox, connections, cancel, watch)
         })?;
         match fetched {
@@ -75,8 +88,8 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// Hears what the connections tell until all have ended. None of hashes means that the host
-    /// does not give parts of files.
+    /// Hears what the threads tell until all have ended. None of hashes means that the host does not
+    /// give parts of files.
     fn supervise(
         &self,
         inbox: &mpsc::Receiver<Note>,
@@ -87,6 +100,7 @@ impl<'a> Download<'a> {
         let mut speed = Speed::new(self.parts.done());
         let mut running = connections;
         let mut first_error = None;
+        let mut hashes = None;
         loop {
             match inbox.recv_timeout(TICK) {
                 Ok(Note::Retrying { reason, wait }) => watch(self.retrying(reason, wait)),
@@ -104,18 +118,16 @@ impl<'a> Download<'a> {
                         });
                     }
                 }
-                Ok(Note::Hashed(hashes)) => {
-                    let hashes = hashes.map_err(self.job.io());
-                    if hashes.is_err() {
-                        self.stop.cancel();
-                    }
-                    return match first_error {
-                        Some(error) => Err(error),
-                        None => hashes,
-                    };
+                Ok(Note::Hashed(Ok(found))) => hashes = found,
+                Ok(Note::OnDisk(Ok(()))) => {}
+                Ok(Note::Hashed(Err(error)) | Note::OnDisk(Err(error))) => {
+                    first_error.get_or_insert(self.job.io()(error));
+                    self.stop.cancel();
                 }
                 Err(RecvTimeoutError::Timeout) => watch(self.fetching(&mut speed)),
-                Err(RecvTimeoutError::Disconnected) => return Err(PullError::Cancelled),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return first_error.map_or(Ok(hashes), Err);
+                }
             }
             if cancel.is_cancelled() && !self.stop.is_cancelled() {
                 first_error.get_or_insert(PullError::Cancelled);
@@ -223,7 +235,8 @@ impl<'a> Download<'a> {
         })
     }
 
-    /// Reads exactly `length` bytes of an answer.
+    /// Reads exactly `length` bytes of an answer. They are added many at once, because a small write
+    /// costs as much as a large one, and at the latest after a tick, because somebody watches.
     pub(super) fn take(
         &self,
         mut answer: Answer,
@@ -231,30 +244,58 @@ impl<'a> Download<'a> {
         mut add: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), Fault> {
         let mut buffer = vec![0; BUFFER];
-        let mut left = length;
+        let (mut filled, mut left) = (0, length);
+        let mut added = Instant::now();
         loop {
-            if self.stop.is_cancelled() {
-                return Ok(());
-            }
-            let count = match answer.body.read(&mut buffer) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Fault::passing(error)),
+            let ended = match answer.body.read(&mut buffer[filled..]) {
+                _ if self.stop.is_cancelled() => Some(Ok(())),
+                // The end is read too: only then can the connection be used again.
+                Ok(0) if left == 0 => Some(Ok(())),
+                Ok(0) => Some(Err(Fault::passing("the connection ended early"))),
+                Ok(count) if count as u64 > left => {
+                    let reason = "it sends more bytes than it said".to_owned();
+                    Some(Err(Fault::Final(self.client.nonsense(reason))))
+                }
+                Ok(count) => {
+                    filled += count;
+                    left -= count as u64;
+                    None
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+                Err(error) => Some(Err(Fault::passing(error))),
             };
-            // The end is read too: only then can the connection be used again.
-            if count == 0 {
-                return match left {
-                    0 => Ok(()),
-                    _ => Err(Fault::passing("the connection ended early")),
-                };
+            let is_due = left == 0 || filled == buffer.len() || added.elapsed() >= TICK;
+            if filled > 0 && (is_due || ended.is_some()) {
+                // What has come of it is kept, whatever ended it.
+                add(&buffer[..filled]).map_err(|error| Fault::Final(self.job.io()(error)))?;
+                self.wake_followers();
+                (filled, added) = (0, Instant::now());
             }
-            if count as u64 > left {
-                let reason = "it sends more bytes than it said".to_owned();
-                return Err(Fault::Final(self.client.nonsense(reason)));
+            if let Some(outcome) = ended {
+                return outcome;
             }
-            left -= count as u64;
-            add(&buffer[..count]).map_err(|error| Fault::Final(self.job.io()(error)))?;
         }
+    }
+
+    fn wake_followers(&self) {
+        for thread in self.followers.get().into_iter().flatten() {
+            thread.unpark();
+        }
+    }
+
+    /// Writes to the disk what comes while it comes, so that little is left to wait for at the end.
+    fn bring_to_disk(&self) -> io::Result<()> {
+        let mut synced = 0;
+        while synced < self.job.size && !self.is_over() {
+            let done = self.parts.done();
+            if done == self.job.size || done - synced >= SYNC_EVERY {
+                self.parts.sync_data()?;
+                synced = done;
+            } else {
+                thread::park_timeout(TICK);
+            }
+        }
+        Ok(())
     }
 
     /// Where to ask: where the file was found the last time, or else where it is said to be.

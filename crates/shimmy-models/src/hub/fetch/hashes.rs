@@ -31,12 +31,12 @@ impl Download<'_> {
         let mut buffer = vec![0; BUFFER];
         let mut hashed = 0;
         while hashed < self.job.size {
-            let ready = self.parts.contiguous() - hashed;
+            let ready = self.parts.contiguous(hashed) - hashed;
             if self.is_over() {
                 return Ok(None);
             }
             if ready == 0 {
-                thread::park_timeout(TICK / 5);
+                thread::park_timeout(TICK);
                 continue;
             }
             let most = buffer
