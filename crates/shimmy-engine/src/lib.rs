@@ -48,4 +48,4 @@ pub use runner::{
 };
 pub use session::{Prepared, PreparedTexts, Session};
 pub use shared::EngineStatus;
-pub use store::StoreConfig;
+pub use store::{KeptFiles, StoreConfig, kept_prefixes};

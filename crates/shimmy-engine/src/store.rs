@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -36,6 +36,13 @@ const MAGIC: [u8; 8] = *b"SHIMKV\x00\x01";
 const NEAR: usize = 64;
 
 const ENDING: &str = "kv";
+const UNFINISHED: &str = "partial";
+
+/// How old the last change of an unfinished file is before it is taken for a dead process's.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// Bytes before the tokens: five numbers of 8 bytes, and the count of tokens.
+const HEADER_BYTES: u64 = 5 * 8 + 4;
 
 /// Tokens of the longest prefix that a file may claim to have.
 const MOST_TOKENS: u32 = 1 << 24;
@@ -153,7 +160,7 @@ impl Store {
             .folder
             .join(format!("{fingerprint:016x}-{name:016x}.{ENDING}"));
         // Under its name only when it is whole.
-        let partial = path.with_extension(format!("{}.partial", std::process::id()));
+        let partial = path.with_extension(format!("{}.{UNFINISHED}", std::process::id()));
         let written = write_file(&partial, fingerprint, tokens, scope, state)
             .and_then(|()| fs::rename(&partial, &path));
         if written.is_err() {
@@ -163,8 +170,17 @@ impl Store {
         written
     }
 
-    /// Removes the files that were written longest ago until the folder keeps to its size.
+    /// Removes what a process that died left unfinished, and the files that were written longest ago
+    /// until the folder keeps to its size.
     fn trim(&self) {
+        let is_abandoned = |path: &PathBuf| {
+            let changed = fs::metadata(path).and_then(|about| about.modified());
+            changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > ABANDONED))
+        };
+        let unfinished = with_ending(&self.config.folder, UNFINISHED).into_iter();
+        unfinished
+            .filter(is_abandoned)
+            .for_each(|path| remove(&path));
         let described = |path: PathBuf| {
             let about = fs::metadata(&path).ok()?;
             let modified = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -186,14 +202,55 @@ impl Store {
     }
 }
 
+/// What is in a folder of files that outlive the process that made them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptFiles {
+    /// How many there are.
+    pub count: usize,
+    /// Bytes of all.
+    pub bytes: u64,
+    /// Those that nobody would believe: damaged, or of another version.
+    pub damaged: Vec<PathBuf>,
+}
+
+/// What is in a folder of prefixes, by the beginnings of the files. Their checksums are checked when
+/// they are used.
+pub fn kept_prefixes(folder: &Path) -> KeptFiles {
+    let mut kept = KeptFiles::default();
+    for path in files(folder) {
+        let bytes = fs::metadata(&path).map_or(0, |about| about.len());
+        kept.count += 1;
+        kept.bytes += bytes;
+        if !has_whole_state(&path, bytes).unwrap_or(false) {
+            kept.damaged.push(path);
+        }
+    }
+    kept
+}
+
+fn has_whole_state(path: &Path, bytes: u64) -> io::Result<bool> {
+    let mut file = BufReader::new(File::open(path)?);
+    let mut start = [0; 16];
+    file.read_exact(&mut start)?;
+    // The second number is the model's, which is not asked for here.
+    let (_, model) = start.split_at(8);
+    let fingerprint = u64::from_le_bytes(model.try_into().map_err(io::Error::other)?);
+    let header = read_header(&mut start.chain(file), fingerprint)?;
+    Ok(HEADER_BYTES + header.token_bytes.len() as u64 + header.state_length == bytes)
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
+    with_ending(folder, ENDING)
+}
+
+fn with_ending(folder: &Path, wanted: &str) -> Vec<PathBuf> {
     let Ok(listing) = fs::read_dir(folder) else {
         // Nothing was ever kept there.
         return Vec::new();
     };
     let paths = listing.filter_map(|entry| Some(entry.ok()?.path()));
     paths
-        .filter(|path| path.extension().is_some_and(|ending| ending == ENDING))
+        .filter(|path| path.extension().is_some_and(|ending| ending == wanted))
         .collect()
 }
 
@@ -301,100 +358,4 @@ fn read_state(path: &Path, fingerprint: u64) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(folder: &Path) -> StoreConfig {
-        StoreConfig {
-            folder: folder.to_owned(),
-            fingerprint: 7,
-            most_bytes: 10_000,
-        }
-    }
-
-    fn tokens(first: Token, count: u32) -> Vec<Token> {
-        (first..first + count).collect()
-    }
-
-    fn keep(folder: &Path, tokens: &[Token], state: &[u8]) {
-        let key = Key::default();
-        let save = || Some(Cow::Borrowed(state));
-        Store::open(config(folder)).write([(tokens, &key, save)].into_iter());
-    }
-
-    fn find(store: &mut Store, prompt: &[Token]) -> Option<Vec<u8>> {
-        let found = store.find(prompt, &Key::default(), 0, false)?;
-        Some(found.bytes)
-    }
-
-    #[test]
-    fn what_was_written_is_found_by_a_prompt_that_begins_alike() {
-        let folder = tempfile::tempdir().expect("a folder");
-        keep(folder.path(), &tokens(0, 20), b"twenty");
-        keep(folder.path(), &tokens(0, 12), b"twelve");
-        let mut store = Store::open(config(folder.path()));
-        assert_eq!(
-            find(&mut store, &tokens(0, 15)).as_deref(),
-            Some(&b"twenty"[..])
-        );
-        assert_eq!(find(&mut store, &tokens(5, 15)), None);
-        // Others see nothing of it.
-        let scoped = Key {
-            scope: 1,
-            ..Key::default()
-        };
-        let mut store = Store::open(config(folder.path()));
-        assert!(store.find(&tokens(0, 20), &scoped, 0, false).is_none());
-        let mut other = Store::open(StoreConfig {
-            fingerprint: 8,
-            ..config(folder.path())
-        });
-        assert_eq!(find(&mut other, &tokens(0, 20)), None);
-    }
-
-    #[test]
-    fn a_file_damaged_anywhere_is_ignored_and_removed() {
-        let whole = tempfile::tempdir().expect("a folder");
-        keep(whole.path(), &tokens(0, 20), b"a state of some bytes");
-        let path = files(whole.path()).pop().expect("a file");
-        let bytes = fs::read(&path).expect("its bytes");
-        for at in 0..bytes.len() {
-            for damaged in [bytes[..at].to_vec(), {
-                let mut flipped = bytes.clone();
-                flipped[at] ^= 0x40;
-                flipped
-            }] {
-                fs::write(&path, damaged).expect("written");
-                let mut store = Store::open(config(whole.path()));
-                let found = find(&mut store, &tokens(0, 20));
-                // A flipped token makes another prefix, which this prompt finds a part of.
-                assert!(found.is_none(), "byte {at}");
-                let _ = fs::remove_file(&path);
-            }
-        }
-    }
-
-    #[test]
-    fn what_differs_only_at_its_end_is_kept_once() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let key = Key::default();
-        let save = || Some(Cow::Owned(vec![1, 2, 3]));
-        let (long, near, far) = (tokens(0, 200), tokens(0, 180), tokens(1000, 200));
-        let prefixes = [&long, &near, &far].map(|tokens| (tokens.as_slice(), &key, save));
-        Store::open(config(folder.path())).write(prefixes.into_iter());
-        assert_eq!(files(folder.path()).len(), 2);
-    }
-
-    #[test]
-    fn the_folder_keeps_to_its_size() {
-        let folder = tempfile::tempdir().expect("a folder");
-        for first in 0..20 {
-            keep(folder.path(), &tokens(first * 100, 20), &[0; 2000]);
-        }
-        let size: u64 = files(folder.path())
-            .iter()
-            .map(|path| fs::metadata(path).expect("there").len())
-            .sum();
-        assert!((8_000..=10_000).contains(&size), "{size}");
-    }
-}
+mod tests;

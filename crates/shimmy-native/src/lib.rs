@@ -23,6 +23,8 @@ mod vectors;
 pub use adapter::AdapterError;
 pub use error::{Fault, OpenError, Unsupported};
 pub use kernels::processor;
-pub use model::{Model, Options, PackedFolder, Support, open, open_with_progress, supports};
+pub use model::{
+    Model, Options, PackedFolder, Support, kept_weights, open, open_with_progress, supports,
+};
 pub use runner::{NativeRunner, RunnerOptions};
 pub use tokenizer::NativeTokenizer;

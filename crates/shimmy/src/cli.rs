@@ -16,8 +16,8 @@ use crate::config::{ConfigFile, settings};
 pub(crate) use self::answer::{BenchArgs, GenerateArgs, ProbeArgs, RunArgs};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::library::{CpArgs, JsonArgs, ListArgs, PullArgs, RmArgs, ShowArgs};
-pub(crate) use self::models::{Drafts, EngineArgs, ModelArgs, SamplingArgs};
-pub(crate) use self::serve::{ListenArgs, Scope, ServeArgs};
+pub(crate) use self::models::{Drafts, EngineArgs, ModelArgs, SamplingArgs, WeightsArgs};
+pub(crate) use self::serve::{ListenArgs, PrefixArgs, Scope, ServeArgs};
 pub(crate) use self::service::{PsArgs, StopArgs};
 pub(crate) use self::setup::{
     CompletionsArgs, ConfigArgs, ConfigCommand, ConfigShowArgs, DoctorArgs, InitArgs, ManArgs,

@@ -17,7 +17,9 @@ use shimmy_engine::{EngineConfig, SamplingParams};
 use shimmy_server::{CacheScope, ServerConfig};
 
 use crate::backend::{CacheOptions, DiskOptions, OpenOptions};
-use crate::cli::{Drafts, EngineArgs, ModelArgs, SamplingArgs, Scope, ServeArgs};
+use crate::cli::{
+    Drafts, EngineArgs, ModelArgs, PrefixArgs, SamplingArgs, Scope, ServeArgs, WeightsArgs,
+};
 use crate::failure::Failure;
 use crate::places::user_folder;
 
@@ -129,10 +131,7 @@ pub(crate) fn open_options(
             bytes: args.cache_size,
             ..CacheOptions::default()
         },
-        weights: DiskOptions {
-            folder: cache_folder(args.weights_cache.as_deref(), "weights"),
-            bytes: args.weights_disk,
-        },
+        weights: weights_folder(&args.weights),
         engine: EngineConfig {
             queue: queue as usize,
             longest_gap: Duration::from_millis(args.longest_gap),
@@ -150,10 +149,7 @@ pub(crate) fn server_options(
     let options = open_options(&args.engine, models, args.queue)?;
     Ok(OpenOptions {
         cache: CacheOptions {
-            disk: DiskOptions {
-                folder: cache_folder(args.cache_dir.as_deref(), "prefixes"),
-                bytes: args.cache_disk,
-            },
+            disk: prefix_folder(&args.prefixes),
             ..options.cache
         },
         engine: EngineConfig {
@@ -162,6 +158,22 @@ pub(crate) fn server_options(
         },
         ..options
     })
+}
+
+/// Where packed weights are kept.
+pub(crate) fn weights_folder(args: &WeightsArgs) -> DiskOptions {
+    DiskOptions {
+        folder: cache_folder(args.weights_cache.as_deref(), "weights"),
+        bytes: args.weights_disk,
+    }
+}
+
+/// Where prefixes are kept from one life of a server to the next.
+pub(crate) fn prefix_folder(args: &PrefixArgs) -> DiskOptions {
+    DiskOptions {
+        folder: cache_folder(args.cache_dir.as_deref(), "prefixes"),
+        bytes: args.cache_disk,
+    }
 }
 
 /// The folder that was asked for, which `none` means too; by default one of this name where the XDG base

@@ -29,6 +29,7 @@ pub(crate) use file::{ModelFile, range};
 use load::LoadError;
 pub(crate) use load::{Linear, Loaded, Origin};
 use packed::Place;
+pub use packed::kept_weights;
 pub(crate) use weights::{Layer, RopeFactors};
 
 /// How a model is opened.

@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use memmap2::{Mmap, MmapMut};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use shimmy_engine::KeptFiles;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::PackedFolder;
@@ -162,7 +163,7 @@ impl<'a> Place<'a> {
         let made = self.try_make();
         made.inspect_err(|error| {
             let folder = self.folder.path.display();
-            tracing::info!(%folder, %error, "packed weights are not kept");
+            tracing::warn!(%folder, %error, "packed weights are not kept");
         })
         .ok()
     }
@@ -264,6 +265,36 @@ impl Drop for Unfinished {
     }
 }
 
+/// What is in a folder of packed weights, by the first pages of the files. Their weights are compared
+/// with the model's when they are used.
+pub fn kept_weights(folder: &Path) -> KeptFiles {
+    let mut kept = KeptFiles::default();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|ending| ending != ENDING) {
+            continue;
+        }
+        let bytes = entry.metadata().map_or(0, |about| about.len());
+        kept.count += 1;
+        kept.bytes += bytes;
+        if !is_whole(&path, bytes).unwrap_or(false) {
+            kept.damaged.push(path);
+        }
+    }
+    kept
+}
+
+fn is_whole(path: &Path, bytes: u64) -> io::Result<bool> {
+    let mut page = [0; ON_DISK + 1];
+    File::open(path)?.read_exact_at(&mut page, 0)?;
+    let length = bytes.saturating_sub(FIRST_PAGE as u64);
+    let is_this_boot = boot().is_some_and(|boot| page[BOOT..CHECKSUM] == boot);
+    Ok(page.starts_with(&MAGIC)
+        && page[LENGTH..BOOT] == length.to_le_bytes()
+        && page[CHECKSUM..ON_DISK] == xxh3_64(&page[..CHECKSUM]).to_le_bytes()
+        && (page[ON_DISK] == 1 || is_this_boot))
+}
+
 fn first_page(fingerprint: u64, length: usize, boot: &[u8]) -> [u8; CHECKSUM] {
     let mut page = [0; CHECKSUM];
     page[..FINGERPRINT].copy_from_slice(&MAGIC);
@@ -314,138 +345,4 @@ fn remove(path: &Path) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::thread;
-
-    const LENGTH: usize = 10_000;
-
-    fn folder(dir: &tempfile::TempDir, most_bytes: u64) -> PackedFolder {
-        PackedFolder {
-            path: dir.path().join("weights"),
-            most_bytes,
-            least_bytes: 0,
-        }
-    }
-
-    fn model(dir: &tempfile::TempDir, name: &str) -> PathBuf {
-        let path = dir.path().join(name);
-        fs::write(&path, name).unwrap();
-        path
-    }
-
-    fn fill(place: &Place<'_>, value: u8) {
-        let (mut map, unfinished) = place.make().expect("room");
-        map[FIRST_PAGE..].fill(value);
-        unfinished.finish(&mut map).unwrap();
-    }
-
-    /// The note that a file is on the disk comes from another thread, and changes the file's time.
-    fn wait_for_note(file: &File) {
-        let mut note = [0];
-        while note != [1] {
-            thread::yield_now();
-            file.read_exact_at(&mut note, ON_DISK as u64).unwrap();
-        }
-    }
-
-    fn files(folder: &PackedFolder) -> usize {
-        fs::read_dir(&folder.path).map_or(0, Iterator::count)
-    }
-
-    #[test]
-    fn what_was_packed_is_found_again_and_only_for_the_same_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, path) = (folder(&dir, u64::MAX), model(&dir, "a"));
-        let place = Place::of(&folder, &path, LENGTH).unwrap();
-        assert!(place.find().is_none());
-        fill(&place, 7);
-        let map = place.find().expect("packed weights");
-        assert!(map[FIRST_PAGE..].iter().all(|&byte| byte == 7));
-        assert!(
-            Place::of(&folder, &path, LENGTH + 64)
-                .unwrap()
-                .find()
-                .is_none()
-        );
-        fill(&place, 7);
-        let other = model(&dir, "b");
-        assert!(Place::of(&folder, &other, LENGTH).unwrap().find().is_none());
-        fs::write(&path, "changed").unwrap();
-        assert!(Place::of(&folder, &path, LENGTH).unwrap().find().is_none());
-    }
-
-    #[test]
-    fn what_is_not_finished_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, path) = (folder(&dir, u64::MAX), model(&dir, "a"));
-        let place = Place::of(&folder, &path, LENGTH).unwrap();
-        drop(place.make().expect("room"));
-        assert_eq!(files(&folder), 0);
-        assert!(place.find().is_none());
-    }
-
-    #[test]
-    fn a_damaged_file_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, path) = (folder(&dir, u64::MAX), model(&dir, "a"));
-        let place = Place::of(&folder, &path, LENGTH).unwrap();
-        // Cut short, another number at the front, another fingerprint, another checksum.
-        for at in [None, Some(7), Some(FINGERPRINT), Some(CHECKSUM)] {
-            fill(&place, 7);
-            let file = OpenOptions::new().write(true).open(place.name()).unwrap();
-            match at {
-                None => file.set_len(5000).unwrap(),
-                Some(at) => file.write_all_at(&[0xff], at as u64).unwrap(),
-            }
-            assert!(place.find().is_none(), "{at:?}");
-            assert_eq!(files(&folder), 0, "{at:?}");
-        }
-    }
-
-    #[test]
-    fn what_may_not_have_reached_the_disk_is_not_believed_after_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, path) = (folder(&dir, u64::MAX), model(&dir, "a"));
-        let place = Place::of(&folder, &path, LENGTH).unwrap();
-        for (on_disk, is_believed) in [(0, false), (1, true)] {
-            fill(&place, 7);
-            let file = OpenOptions::new().read(true).write(true).open(place.name());
-            let file = file.unwrap();
-            wait_for_note(&file);
-            let page = first_page(place.fingerprint, LENGTH, &[b'x'; CHECKSUM - BOOT]);
-            file.write_all_at(&page, 0).unwrap();
-            let sum = xxh3_64(&page).to_le_bytes();
-            file.write_all_at(&sum, CHECKSUM as u64).unwrap();
-            file.write_all_at(&[on_disk], ON_DISK as u64).unwrap();
-            assert_eq!(place.find().is_some(), is_believed);
-        }
-    }
-
-    #[test]
-    fn the_folder_keeps_to_its_size() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = folder(&dir, 2 * (FIRST_PAGE + LENGTH) as u64);
-        let paths = ["a", "b", "c"].map(|name| model(&dir, name));
-        let places = paths
-            .each_ref()
-            .map(|path| Place::of(&folder, path, LENGTH).unwrap());
-        let used = |place: &Place<'_>, seconds| {
-            let file = OpenOptions::new().read(true).write(true).open(place.name());
-            let file = file.unwrap();
-            wait_for_note(&file);
-            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            file.set_modified(time).unwrap();
-        };
-        fill(&places[0], 1);
-        fill(&places[1], 2);
-        used(&places[0], 2);
-        used(&places[1], 1);
-        fill(&places[2], 3);
-        assert!(places[0].find().is_some());
-        assert!(places[1].find().is_none());
-        assert!(places[2].find().is_some());
-        let all = (FIRST_PAGE + LENGTH) as u64 * 2;
-        assert!(Place::of(&folder, &paths[0], all as usize + 1).is_none());
-    }
-}
+mod tests;

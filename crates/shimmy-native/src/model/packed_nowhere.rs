@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
+use shimmy_engine::KeptFiles;
 
 use super::PackedFolder;
 
@@ -32,6 +33,11 @@ impl<'a> Place<'a> {
     pub(super) fn make(&self) -> Option<(MmapMut, Unfinished)> {
         None
     }
+}
+
+/// Nothing is kept here.
+pub fn kept_weights(_: &Path) -> KeptFiles {
+    KeptFiles::default()
 }
 
 impl Unfinished {

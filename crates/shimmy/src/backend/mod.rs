@@ -21,9 +21,9 @@ mod store;
 #[cfg(feature = "stub")]
 mod stub;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use shimmy_engine::Session;
+use shimmy_engine::{KeptFiles, Session};
 use shimmy_models::{Metadata, ModelFile};
 
 pub(crate) use self::choice::Engine;
@@ -144,6 +144,11 @@ pub(crate) fn open(
     }
 }
 
+/// Why no engine of this build runs the model with this header; none if one does.
+pub(crate) fn refusal(metadata: &Metadata) -> Option<String> {
+    choice::choose(metadata, &OpenOptions::default()).err()
+}
+
 /// What the native engine says of a model.
 fn native_says(metadata: &Metadata) -> Native {
     #[cfg(feature = "native")]
@@ -201,6 +206,17 @@ pub(crate) fn devices() -> Vec<Device> {
     return llama::devices();
     #[cfg(not(feature = "llama"))]
     Vec::new()
+}
+
+/// The packed weights in a folder; none in a build without the engine that packs them.
+pub(crate) fn kept_weights(folder: &Path) -> Option<KeptFiles> {
+    #[cfg(feature = "native")]
+    return Some(shimmy_native::kept_weights(folder));
+    #[cfg(not(feature = "native"))]
+    {
+        let _ = folder;
+        None
+    }
 }
 
 /// The GPU backends this build was made with.

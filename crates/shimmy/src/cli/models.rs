@@ -63,6 +63,19 @@ pub(crate) struct EngineArgs {
         default_value = "auto"
     )]
     pub(crate) engine: Engine,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    /// Threads that compute [default: one per physical core].
+    #[arg(long, value_name = "N", env = "SHIMMY_THREADS", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: Option<u32>,
+    /// Layers to put on the GPU, where this build has one [default: all that it can].
+    #[arg(long, value_name = "N", env = "SHIMMY_GPU_LAYERS")]
+    pub(crate) gpu_layers: Option<u32>,
+}
+
+/// Where packed weights are kept.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WeightsArgs {
     /// Where the native engine keeps weights as it computes with them, which makes the next start
     /// quicker and needs less memory: a folder, or `none` [default: shimmy/weights in the user's
     /// cache folder].
@@ -71,12 +84,6 @@ pub(crate) struct EngineArgs {
     /// Bytes of that folder at most; models that were not used for long are removed from it.
     #[arg(long, value_name = "SIZE", env = "SHIMMY_WEIGHTS_DISK", default_value = "16GiB", value_parser = crate::size::parse)]
     pub(crate) weights_disk: u64,
-    /// Threads that compute [default: one per physical core].
-    #[arg(long, value_name = "N", env = "SHIMMY_THREADS", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) threads: Option<u32>,
-    /// Layers to put on the GPU, where this build has one [default: all that it can].
-    #[arg(long, value_name = "N", env = "SHIMMY_GPU_LAYERS")]
-    pub(crate) gpu_layers: Option<u32>,
 }
 
 /// When tokens are drafted.

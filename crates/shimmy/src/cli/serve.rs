@@ -143,13 +143,8 @@ pub(crate) struct ServeArgs {
     /// is the base model.
     #[arg(long, value_name = "NAME", env = "SHIMMY_PIN", value_delimiter = ';')]
     pub(crate) pin: Vec<String>,
-    /// Where what was computed outlives the server: a folder, or `none` [default: shimmy/prefixes
-    /// in the user's cache folder].
-    #[arg(long, value_name = "FOLDER", env = "SHIMMY_CACHE_DIR")]
-    pub(crate) cache_dir: Option<PathBuf>,
-    /// Bytes of that folder at most.
-    #[arg(long, value_name = "SIZE", env = "SHIMMY_CACHE_DISK", default_value = "4GiB", value_parser = crate::size::parse)]
-    pub(crate) cache_disk: u64,
+    #[command(flatten)]
+    pub(crate) prefixes: PrefixArgs,
     /// Seconds that running answers get to finish on shutdown.
     #[arg(
         long,
@@ -162,4 +157,16 @@ pub(crate) struct ServeArgs {
     pub(crate) models: ModelArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
+}
+
+/// Where what was computed outlives the server.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PrefixArgs {
+    /// Where what was computed outlives the server: a folder, or `none` [default: shimmy/prefixes
+    /// in the user's cache folder].
+    #[arg(long, value_name = "FOLDER", env = "SHIMMY_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Bytes of that folder at most.
+    #[arg(long, value_name = "SIZE", env = "SHIMMY_CACHE_DISK", default_value = "4GiB", value_parser = crate::size::parse)]
+    pub(crate) cache_disk: u64,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
-use super::{ListenArgs, ModelArgs, ServeArgs};
+use super::{ListenArgs, ModelArgs, PrefixArgs, ServeArgs, WeightsArgs};
 use crate::config::Setting;
 
 #[derive(Debug, Args)]
@@ -17,6 +17,10 @@ pub(crate) struct DoctorArgs {
     pub(crate) listen: ListenArgs,
     #[command(flatten)]
     pub(crate) models: ModelArgs,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(crate) prefixes: PrefixArgs,
 }
 
 #[derive(Debug, Args)]

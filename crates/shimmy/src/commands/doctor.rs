@@ -4,6 +4,7 @@
 //! this machine.
 
 mod build;
+mod caches;
 mod machine;
 mod models;
 mod port;
@@ -71,6 +72,7 @@ pub(super) fn run(args: DoctorArgs) -> Result<(), Failure> {
     checks.extend(settings::tokens(&args.listen));
     checks.push(port::check(&args.listen));
     checks.extend(models::checks(args.models));
+    checks.extend(caches::checks(&args.weights, &args.prefixes));
 
     let failed = checks
         .iter()

@@ -4,13 +4,15 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::json;
+use shimmy_models::Metadata;
 use shimmy_models::hub::{Cancel, Hub, Plan, Progress, PullError, Reference, catalogue};
 
 use super::library::Library;
+use super::screen::note;
 use super::{bytes, print, print_json, table};
 use crate::cli::PullArgs;
 use crate::failure::Failure;
-use crate::{places, terminal};
+use crate::{backend, places, terminal};
 
 pub(super) fn run(args: PullArgs) -> Result<(), Failure> {
     let Some(text) = args.reference.clone().filter(|_| !args.catalogue) else {
@@ -38,13 +40,26 @@ pub(super) fn run(args: PullArgs) -> Result<(), Failure> {
         .first()
         .and_then(|path| name(&mut library, &text, path).transpose());
     let name = name.transpose()?;
+    // Told now and not at its first question.
+    let refusal = match (&name, paths.first()) {
+        (Some(_), Some(path)) => Metadata::open(path)
+            .ok()
+            .as_ref()
+            .and_then(backend::refusal),
+        _ => None,
+    };
+    if let Some(refusal) = &refusal {
+        note(&format!("warning: {refusal}\n"));
+    }
     if args.json {
         let paths: Vec<_> = paths
             .iter()
             .map(|path| path.display().to_string())
             .collect();
-        let done =
-            json!({ "event": "done", "name": name, "reference": plan.reference, "files": paths });
+        let done = json!({
+            "event": "done", "name": name, "reference": plan.reference, "files": paths,
+            "warning": refusal,
+        });
         return print(&format!("{done}\n"));
     }
     match name {
@@ -288,6 +303,9 @@ fn failure(error: PullError, text: &str) -> Failure {
         )),
         PullError::DiskFull { .. } => {
             Some("make room, or set HF_HUB_CACHE to a folder on another disk".to_owned())
+        }
+        PullError::Io { .. } => {
+            Some("see who may write there, or set HF_HUB_CACHE to another folder".to_owned())
         }
         PullError::Unreachable { .. } | PullError::Cancelled => {
             Some("what has come is kept: the same command goes on from there".to_owned())

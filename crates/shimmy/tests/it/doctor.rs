@@ -93,3 +93,29 @@ fn models_with_missing_parts_and_unfinished_downloads_are_found() {
         outcome.stdout
     );
 }
+
+#[test]
+fn what_is_kept_of_earlier_requests_is_counted_and_what_is_damaged_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    let prefixes = |args: &[&str]| {
+        let args = [&["doctor", "--json"], args].concat();
+        check(&report(&run(here, &args)), "prefixes")
+    };
+    let (status, detail) = prefixes(&[]);
+    assert_eq!(status, "ok");
+    assert!(
+        detail.starts_with("nothing of at most 4.3 GB in "),
+        "{detail}"
+    );
+    let kept = here.join(".cache/shimmy/prefixes");
+    fs::create_dir_all(&kept).expect("a folder");
+    fs::write(kept.join("1-2.kv"), "no prefix").expect("written");
+    let (status, detail) = prefixes(&[]);
+    assert_eq!(status, "warn");
+    assert!(detail.contains("1 damaged: "), "{detail}");
+    let (status, detail) = prefixes(&["--cache-dir", "none"]);
+    assert_eq!((status.as_str(), detail.as_str()), ("ok", "none are kept"));
+    let file = kept.join("1-2.kv");
+    assert_eq!(prefixes(&["--cache-dir", text(&file)]).0, "warn");
+}
