@@ -13,6 +13,7 @@ mod lora;
 mod open;
 mod package;
 mod pairing;
+mod problems;
 mod residents;
 mod target;
 

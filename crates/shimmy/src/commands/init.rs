@@ -3,7 +3,7 @@
 //! None of them holds a token, and none listens beyond its machine or container without one: where
 //! the token is missing, the server that they start refuses to.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
@@ -116,7 +116,10 @@ fn in_unit(text: &str) -> Result<String, Failure> {
 
 fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = File::create_new(path)?;
-    file.write_all(text.as_bytes())
+    file.write_all(text.as_bytes()).inspect_err(|_| {
+        // Half of it would pass for the whole. What counts is the first error.
+        let _ = fs::remove_file(path);
+    })
 }
 
 #[cfg(test)]

@@ -34,7 +34,12 @@ pub(super) fn run(args: &ManArgs) -> Result<(), Failure> {
 /// Writes the page of a command and those of its subcommands; returns how many.
 fn write(command: &Command, folder: &Path) -> Result<usize, Failure> {
     let path = folder.join(format!("{}.1", file_name(command)));
-    fs::write(&path, render(command)?)
+    let page = render(command)?;
+    fs::write(&path, page)
+        .inspect_err(|_| {
+            // Half of it would pass for the whole. What counts is the first error.
+            let _ = fs::remove_file(&path);
+        })
         .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     let mut count = 1;
     for inner in command.get_subcommands().filter(|inner| is_ours(inner)) {

@@ -14,6 +14,7 @@ use shimmy_server::LoadError;
 
 use super::HINT;
 use super::pairing::AdapterEntry;
+use super::problems;
 use super::target::{Entry, Target};
 use crate::backend;
 use crate::config::Names;
@@ -241,9 +242,7 @@ impl Catalog {
         let base = self.base.as_deref();
         let base = base.and_then(|path| self.read_base(path, started).ok());
         let discovery = discover(&self.roots);
-        for problem in &discovery.problems {
-            tracing::debug!("{problem}");
-        }
+        problems::log(&discovery.problems);
         let found = Found::new(discovery, base.as_ref(), &self.loras, started);
         let found = Arc::new(found);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);

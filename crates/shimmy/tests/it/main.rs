@@ -23,6 +23,12 @@ mod library;
 mod loading;
 #[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
 mod log;
+#[cfg(all(
+    unix,
+    feature = "stub",
+    not(any(feature = "llama", feature = "native"))
+))]
+mod no_room;
 #[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
 mod ollama;
 #[cfg(any(feature = "llama", feature = "stub"))]
