@@ -1,7 +1,7 @@
 //! `shimmy show`: what is known of a model without loading it.
 
 use serde_json::{Value, json};
-use shimmy_models::{Metadata, ModelFile};
+use shimmy_models::{Capability, Metadata, ModelFile};
 
 use super::library::Library;
 use super::{bytes, parameters, print, print_json};
@@ -21,6 +21,7 @@ pub(super) fn run(args: ShowArgs) -> Result<(), Failure> {
         let mut facts = serde_json::to_value(model)?;
         if let Value::Object(facts) = &mut facts {
             facts.insert("adapters".to_owned(), json!(adapters));
+            facts.insert("capabilities".to_owned(), json!(abilities(model)));
             facts.insert("chat_template".to_owned(), json!(template));
         }
         return print_json(&facts);
@@ -31,6 +32,12 @@ pub(super) fn run(args: ShowArgs) -> Result<(), Failure> {
         .iter()
         .map(|(name, value)| format!("  {name:width$}  {value}\n"));
     print(&format!("{}\n{}", model.name, lines.collect::<String>()))
+}
+
+/// What it can do here: no engine shows a model pictures, whatever it was made for.
+fn abilities(model: &ModelFile) -> Vec<Capability> {
+    let found = model.summary.capabilities.iter().copied();
+    found.filter(|&found| found != Capability::Vision).collect()
 }
 
 /// What there is to say, in order; what is not known is left out.
@@ -45,8 +52,8 @@ fn rows(model: &ModelFile, adapters: &[String], has_template: bool) -> Vec<(&'st
             .collect();
         list(&texts)
     };
-    let capabilities = summary.capabilities.iter();
-    let capabilities: Vec<String> = capabilities.map(|c| c.as_str().to_owned()).collect();
+    let abilities = abilities(model);
+    let abilities: Vec<String> = abilities.iter().map(|c| c.as_str().to_owned()).collect();
     let path =
         |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let template = if has_template {
@@ -55,6 +62,7 @@ fn rows(model: &ModelFile, adapters: &[String], has_template: bool) -> Vec<(&'st
         "none of its own"
     };
     let companions = &model.companions;
+    let projectors = paths(&companions.projectors);
     [
         ("also called", list(&model.aliases)),
         ("title", summary.title.clone()),
@@ -64,7 +72,7 @@ fn rows(model: &ModelFile, adapters: &[String], has_template: bool) -> Vec<(&'st
         ("context", number(summary.context_length)),
         ("layers", number(summary.layer_count)),
         ("embedding", number(summary.embedding_length)),
-        ("can do", list(&capabilities)),
+        ("can do", list(&abilities)),
         ("chat template", Some(template.to_owned())),
         ("size", Some(bytes(model.size_bytes))),
         ("source", Some(model.source.as_str().to_owned())),
@@ -76,7 +84,10 @@ fn rows(model: &ModelFile, adapters: &[String], has_template: bool) -> Vec<(&'st
         ("missing", paths(&model.missing)),
         ("adapters", list(adapters)),
         ("applies", paths(&companions.adapters)),
-        ("projector", paths(&companions.projectors)),
+        (
+            "projector",
+            projectors.map(|paths| format!("{paths} (not used: models are shown no pictures)")),
+        ),
         ("Go template", path(&companions.template)),
         ("system text", path(&companions.system)),
         ("settings", path(&companions.params)),

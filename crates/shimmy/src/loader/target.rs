@@ -116,10 +116,10 @@ fn capabilities(file: &ModelFile) -> Vec<Capability> {
     let found = file.summary.capabilities.iter();
     found
         .filter_map(|found| match found {
-            Found::Completion => None,
+            // No engine here shows a model pictures, whatever it was made for.
+            Found::Completion | Found::Vision => None,
             Found::Tools => Some(Capability::Tools),
             Found::Insert => Some(Capability::Insert),
-            Found::Vision => Some(Capability::Vision),
             Found::Embedding => Some(Capability::Embedding),
             Found::Rerank => Some(Capability::Rerank),
             Found::Thinking => Some(Capability::Thinking),
