@@ -164,7 +164,8 @@ impl LocalLoader {
         keep_alive: KeepAlive,
     ) -> Result<Arc<LoadedModel>, LoadError> {
         let how = (self.stay(target), keep_alive);
-        let opening = || opening(target, &self.opening);
+        let is_checked = self.residence.memory != MemoryBudget::Unchecked;
+        let opening = || opening(target, &self.opening, is_checked);
         let (key, name) = (target.key(), target.name());
         self.residents.load(key, name, how, opening).await
     }
@@ -323,11 +324,18 @@ impl Loader for LocalLoader {
 }
 
 /// How this model gets into memory.
-fn opening(target: &Target, how: &Arc<(ModelConfig, OpenOptions)>) -> Opening {
+fn opening(target: &Target, how: &Arc<(ModelConfig, OpenOptions)>, is_checked: bool) -> Opening {
     let (measured, measuring) = (target.clone(), Arc::clone(how));
     let (target, how) = (target.clone(), Arc::clone(how));
     Opening {
-        measure: Box::new(move || open::measure(&measured, &measuring.0, &measuring.1)),
+        measure: Box::new(move || {
+            let need = open::measure(&measured, &measuring.0, &measuring.1)?;
+            let spendable = memory::spendable_bytes().filter(|_| !is_checked);
+            if let Some(warning) = spendable.and_then(|bytes| need.warning(bytes)) {
+                tracing::warn!("{}: {warning}", measured.name());
+            }
+            Ok(need)
+        }),
         open: Box::new(move |progress| open::open(&target, &how.0, &how.1, progress)),
     }
 }

@@ -50,6 +50,15 @@ impl Footprint {
         }
     }
 
+    /// What to tell somebody who is not refused it, if it may take more than can be given.
+    pub(crate) fn warning(&self, spendable: u64) -> Option<String> {
+        (self.host() > spendable).then(|| {
+            let (need, spendable) = (size::show(self.host()), size::show(spendable));
+            let advice = self.advice();
+            format!("it may take {need} of memory, and {spendable} may be used ({advice})")
+        })
+    }
+
     /// What it is made of and what makes it smaller, in words.
     pub(crate) fn advice(&self) -> String {
         let weights = size::show(self.weights.saturating_add(self.adapters));
@@ -229,6 +238,23 @@ mod tests {
             ("llama.attention.head_count", Value::U32(8)),
             ("llama.feed_forward_length", Value::U32(256)),
         ]
+    }
+
+    #[test]
+    fn who_is_not_refused_is_told_what_does_not_fit_and_what_would() {
+        let need = Footprint {
+            weights: 8 << 30,
+            cache: 1 << 30,
+            gpu: 1 << 30,
+            ..Footprint::default()
+        };
+        assert_eq!(need.warning(8 << 30), None);
+        let warning = need.warning((8 << 30) - 1).unwrap();
+        assert!(
+            warning.starts_with("it may take 8.0 GiB of memory, and 8.0 GiB may be used"),
+            "{warning}"
+        );
+        assert!(warning.contains("a smaller quantisation"), "{warning}");
     }
 
     #[test]
