@@ -54,7 +54,7 @@ pub(crate) struct Hold {
 impl Wish<'_> {
     /// The constraint; none where the answer is free.
     pub(crate) fn hold(&self) -> Option<Hold> {
-        let must_call = matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_));
+        let must_call = self.choice.is_a_must();
         let may_call = !self.tools.is_empty();
         let is_strict = may_call && (must_call || self.tools.iter().any(|tool| tool.strict));
         let is_free = self.shape.is_none() && !is_strict;
@@ -287,16 +287,13 @@ impl Writer<'_> {
     /// What the arguments must be: all that the schema asks where calls are required, or the tool
     /// wants it; else any object.
     fn schema(&self, tool: &Tool) -> Value {
-        let is_required = matches!(
-            self.wish.choice,
-            ToolChoice::Required | ToolChoice::Named(_)
-        );
-        if !is_required && !tool.strict {
+        if !self.wish.choice.is_a_must() && !tool.strict {
             return json!({ "type": "object" });
         }
         let mut schema = tool.parameters.clone();
         if let Some(schema) = schema.as_object_mut() {
-            schema.entry("type").or_insert_with(|| json!("object"));
+            // Arguments are an object, whatever else the schema leaves open.
+            schema.insert("type".to_owned(), json!("object"));
             if names_all(schema) {
                 schema.insert("additionalProperties".to_owned(), json!(false));
             }

@@ -47,6 +47,13 @@ pub enum ToolChoice {
     Named(String),
 }
 
+impl ToolChoice {
+    /// Whether the answer has to be a call.
+    pub fn is_a_must(&self) -> bool {
+        matches!(self, Self::Required | Self::Named(_))
+    }
+}
+
 /// How much a model is to think before it answers, where it can be told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Thinking {

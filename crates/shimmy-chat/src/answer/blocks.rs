@@ -267,7 +267,7 @@ impl BlocksReader {
                 .iter()
                 .position(|body| matches!(body, Body::Object(_))),
             _ if begins_name(c) && *in_list => is_python(bodies),
-            _ if begins_name(c) => bodies.iter().position(begins_with_name),
+            _ if may_begin_name(c) => bodies.iter().position(begins_with_name),
             _ => None,
         };
         match body {
@@ -449,6 +449,11 @@ fn find(
 
 fn begins_name(c: char) -> bool {
     c.is_alphabetic() || c == '_'
+}
+
+/// The same of tools whose names are no identifiers.
+fn may_begin_name(c: char) -> bool {
+    c.is_alphanumeric() || "_-".contains(c)
 }
 
 fn begins_with_name(body: &Body) -> bool {

@@ -81,10 +81,17 @@ fn chance() -> Session {
 
 /// The names and arguments of the calls, and the text beside them.
 fn read(notation: &'static Notation, text: &str) -> (Vec<(String, Value)>, String) {
-    let tools = tools();
+    read_of(&tools(), notation, text)
+}
+
+fn read_of(
+    tools: &[Tool],
+    notation: &'static Notation,
+    text: &str,
+) -> (Vec<(String, Value)>, String) {
     let mut parser = AnswerFormat::new(Parts {
         notation,
-        tools: &tools,
+        tools,
         only_one_call: false,
         must_call: false,
         is_forced: true,
@@ -157,6 +164,60 @@ fn what_is_required_in_a_notation_is_read_in_it() {
                 assert!(seed > 0 || name == "read");
             }
         }
+    }
+}
+
+/// The ends of what vendors let functions be called.
+#[test]
+fn a_call_of_any_name_that_is_allowed_is_read_in_every_notation() {
+    let session = chance();
+    let long = "n".repeat(130);
+    for name in [
+        "a",
+        "A-1_b",
+        "1st",
+        "-x",
+        "_",
+        "9",
+        "a.b",
+        "functions.a",
+        &long,
+    ] {
+        let tools = [Tool {
+            name: name.to_owned(),
+            description: None,
+            parameters: json!({ "properties": {}, "additionalProperties": false }),
+            strict: false,
+        }];
+        let choice = ToolChoice::Required;
+        for notation in NOTATIONS {
+            let wish = Wish {
+                only_one_call: true,
+                ..wish(notation, &tools, &choice)
+            };
+            let hold = wish.hold().expect("a constraint");
+            let text = said(&session, hold, Vec::new(), 0);
+            let (calls, content) = read_of(&tools, notation, &text);
+            let expected = [(name.to_owned(), json!({}))];
+            assert_eq!(calls, expected, "{}: {text}", notation.name);
+            assert_eq!(content, "", "{}: {text}", notation.name);
+        }
+    }
+}
+
+#[test]
+fn arguments_that_may_also_be_nothing_are_an_object() {
+    let session = chance();
+    let tools = [Tool {
+        name: "f".to_owned(),
+        description: None,
+        parameters: json!({ "type": ["null", "object"], "additionalProperties": false }),
+        strict: false,
+    }];
+    for seed in 0..4 {
+        let hold = wish(&crate::notation::HERMES, &tools, &ToolChoice::Required).hold();
+        let text = said(&session, hold.expect("a constraint"), Vec::new(), seed);
+        assert!(text.contains("\"arguments\": {}"), "{text}");
     }
 }
 

@@ -10,6 +10,7 @@ use super::content::Changes;
 use crate::error::ApiError;
 use crate::ignored::Ignored;
 use crate::parts;
+use crate::tools::{Names, check_parameters};
 
 #[derive(Debug, Deserialize)]
 struct WireTool {
@@ -58,9 +59,7 @@ pub(super) fn tools(
             continue;
         }
         let tool: WireTool = parts::read(&at, definition)?;
-        if tool.name.is_empty() {
-            return Err(ApiError::field(format!("{at}.name"), "is empty"));
-        }
+        Names::ANTHROPIC.check(format!("{at}.name"), &tool.name)?;
         if !names.insert(tool.name.clone()) {
             let reason = format!("is {:?} for a second time", tool.name);
             return Err(ApiError::field(format!("{at}.name"), reason));
@@ -76,7 +75,10 @@ pub(super) fn tools(
             name: tool.name,
             description: tool.description,
             parameters: match tool.input_schema {
-                Some(schema @ Value::Object(_)) => schema,
+                Some(parameters @ Value::Object(_)) => {
+                    check_parameters(&schema, &parameters)?;
+                    parameters
+                }
                 Some(_) => return Err(ApiError::field(schema, "must be an object")),
                 None => return Err(ApiError::field(schema, "is required")),
             },

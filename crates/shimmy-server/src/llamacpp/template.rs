@@ -17,7 +17,7 @@ use crate::llamacpp::error::ErrorBody;
 use crate::loader::KeepAlive;
 use crate::messages::{WireMessage, messages};
 use crate::state::AppState;
-use crate::tools::tools;
+use crate::tools::{Names, tools};
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = LlamaServerTemplateRequest)]
@@ -51,7 +51,7 @@ pub(crate) async fn apply(
 ) -> Result<Json<Rendered>, ApiError> {
     let fields: TemplateFields = body.read()?;
     let chat = Chat {
-        tools: tools("tools", fields.tools.unwrap_or_default())?,
+        tools: tools("tools", fields.tools.unwrap_or_default(), Names::OPENAI)?,
         kwargs: fields.chat_template_kwargs.unwrap_or_default(),
         ..Chat::of(messages(fields.messages)?)
     };

@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::limits::JsonBody;
 use crate::state::AppState;
-use crate::tools::tools;
+use crate::tools::{Names, tools};
 
 /// What a client sends.
 #[derive(Debug, ToSchema)]
@@ -88,7 +88,7 @@ pub(crate) async fn chat(
     let fields: ChatFields = body.read()?;
     let common = Common::read(&body)?;
     let messages = messages(fields.messages.unwrap_or_default())?;
-    let tools = tools("tools", fields.tools.unwrap_or_default())?;
+    let tools = tools("tools", fields.tools.unwrap_or_default(), Names::OLLAMA)?;
     if messages.is_empty() {
         return load_or_unload(&state, &common, Shape::Chat).await;
     }

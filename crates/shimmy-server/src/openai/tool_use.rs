@@ -6,7 +6,7 @@ use shimmy_chat::{Tool, ToolChoice};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::tools::{tool, tools};
+use crate::tools::{Names, tool, tools};
 
 const CHOICES: &str = "must be \"none\", \"auto\", \"required\" or an object that names a function";
 
@@ -42,7 +42,7 @@ pub(super) struct ToolUse {
 impl ToolFields {
     /// Checks that what is to be called can be called.
     pub(super) fn read(self) -> Result<ToolUse, ApiError> {
-        let mut offered = tools("tools", self.tools.unwrap_or_default())?;
+        let mut offered = tools("tools", self.tools.unwrap_or_default(), Names::OPENAI)?;
         let functions = self.functions.unwrap_or_default();
         if functions.is_empty() {
             let choice = tool_choice(self.tool_choice, &mut offered)?;
@@ -59,7 +59,7 @@ impl ToolFields {
         }
         let functions = functions.iter().enumerate();
         let functions = functions
-            .map(|(index, function)| tool(function, &format!("functions[{index}]")))
+            .map(|(index, function)| tool(function, &format!("functions[{index}]"), Names::OPENAI))
             .collect::<Result<Vec<_>, _>>()?;
         let choice = function_call(self.function_call)?;
         Ok(ToolUse {

@@ -12,6 +12,9 @@ use crate::ignored::Ignored;
 use crate::parts;
 use crate::tools;
 
+/// What tools and namespaces may be called.
+const NAMES: tools::Names = tools::Names::OPENAI;
+
 /// A model knows one list of functions: a namespace becomes the beginning of their names.
 pub(super) fn flat(namespace: Option<&str>, name: &str) -> String {
     match namespace {
@@ -83,6 +86,7 @@ impl Toolbox {
             let at = format!("{field}[{index}]");
             if definition["type"] == "namespace" {
                 let namespace: Namespace = parts::read(&at, definition)?;
+                NAMES.check(format!("{at}.name"), &namespace.name)?;
                 for (index, definition) in namespace.tools.iter().enumerate() {
                     let at = format!("{at}.tools[{index}]");
                     self.add_one(&at, Some(&namespace.name), definition, ignored)?;
@@ -105,10 +109,15 @@ impl Toolbox {
             // Chat's own shape is taken too, for the clients that mix the two up.
             Some("function") | None if definition["function"].is_object() => {
                 let at = format!("{at}.function");
-                (tools::tool(&definition["function"], &at)?, false)
+                let function = &definition["function"];
+                (tools::tool(function, &at, NAMES)?, false)
             }
-            Some("function") | None => (tools::tool(definition, at)?, false),
-            Some("custom") => (custom_tool(parts::read(at, definition)?), true),
+            Some("function") | None => (tools::tool(definition, at, NAMES)?, false),
+            Some("custom") => {
+                let custom: Custom = parts::read(at, definition)?;
+                NAMES.check(format!("{at}.name"), &custom.name)?;
+                (custom_tool(custom), true)
+            }
             Some(kind) => {
                 ignored.note(format!("tools.{kind}"));
                 return Ok(());

@@ -100,6 +100,15 @@ async fn tools_that_are_none_are_refused_by_their_place() {
             "tools[0].function.parameters",
             json!({ "type": "function", "function": { "name": "f", "parameters": "{}" } }),
         ),
+        (
+            "tools[0].function.parameters.type",
+            json!({ "type": "function", "function": { "name": "f", "parameters": { "type": "array" } } }),
+        ),
+        (
+            "tools[0].function.parameters.type",
+            json!({ "type": "function", "function": { "name": "f",
+                "parameters": { "type": ["string", "null"] } } }),
+        ),
     ] {
         refused(&server, field, json!({ "tools": [tool] })).await;
     }
@@ -232,5 +241,87 @@ async fn thinking_is_asked_for_in_the_templates_own_words_and_what_it_has_no_wor
     ] {
         let asked = json!({ "reasoning_effort": effort });
         assert_eq!(rendered(TOOLS_TEMPLATE, asked).await.0, ignored, "{effort}");
+    }
+}
+
+/// What is no name to the vendors would be one to no notation of calls either.
+#[tokio::test]
+async fn a_name_or_schema_that_no_call_can_have_is_refused_in_every_dialect() {
+    let server = server().await;
+    let long = |length: usize| "n".repeat(length);
+    let strings = json!({ "type": "string" });
+    let object = json!({ "type": "object" });
+    let cases = [
+        ("a b", &object),
+        ("a\"b", &object),
+        ("<a>", &object),
+        ("ö", &object),
+        (&*long(129), &object),
+        ("f", &strings),
+    ];
+    let message = json!([{ "role": "user", "content": "x" }]);
+    for (name, parameters) in cases {
+        let end = if name == "f" { ".type" } else { "name" };
+        let function = json!({ "name": name, "parameters": parameters });
+        let tool = json!([{ "type": "function", "function": function }]);
+        let flat = json!([{ "type": "function", "name": name, "parameters": parameters }]);
+        let theirs = json!([{ "name": name, "input_schema": parameters }]);
+        for (path, body) in [
+            (PATH, json!({ "messages": message, "tools": tool })),
+            (
+                PATH,
+                json!({ "messages": message, "functions": [function] }),
+            ),
+            ("/v1/responses", json!({ "input": "x", "tools": flat })),
+            ("/v1/responses", json!({ "input": "x", "tools": tool })),
+            (
+                "/v1/messages",
+                json!({ "max_tokens": 9, "messages": message, "tools": theirs }),
+            ),
+            ("/api/chat", json!({ "messages": message, "tools": tool })),
+            (
+                "/apply-template",
+                json!({ "messages": message, "tools": tool }),
+            ),
+        ] {
+            let (status, error) = server.post_json(path, &body).await;
+            let error = &error["error"];
+            let words = error["message"].as_str().or(error.as_str()).unwrap();
+            assert_eq!(status, 400, "{path}: {body}");
+            let named = words.split("` must be").next().unwrap();
+            assert!(
+                named.starts_with('`') && named.ends_with(end),
+                "{path}: {words}"
+            );
+        }
+    }
+    let names = json!([
+        { "type": "custom", "name": "a b" },
+        { "type": "namespace", "name": "a b", "tools": [] },
+    ]);
+    for tool in names.as_array().unwrap() {
+        let body = json!({ "input": "x", "tools": [tool] });
+        let (status, error) = server.post_json("/v1/responses", &body).await;
+        assert_eq!(
+            (status, &error["error"]["param"]),
+            (400, &json!("tools[0].name"))
+        );
+    }
+    // What one vendor refuses another may allow.
+    for (path, names, status) in [
+        (PATH, [&*long(65), "a.b"], 400),
+        ("/api/chat", [&*long(65), "a.b"], 200),
+        (PATH, [&*long(64), "-1_b"], 200),
+    ] {
+        for name in names {
+            let tool = json!([function(name)]);
+            let (got, answer) = server
+                .post_json(
+                    path,
+                    &json!({ "messages": message, "tools": tool, "stream": false }),
+                )
+                .await;
+            assert_eq!(got, status, "{path} {name}: {answer}");
+        }
     }
 }
