@@ -151,6 +151,12 @@ impl EngineHandle {
         self.context
     }
 
+    /// Requests that can be computed at a time: the runner may have more sequences, for prefixes
+    /// of requests that have ended.
+    pub fn parallel(&self) -> usize {
+        self.shared.parallel()
+    }
+
     /// What the runner behind this engine can hold.
     pub fn limits(&self) -> RunnerLimits {
         self.limits

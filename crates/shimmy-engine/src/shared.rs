@@ -88,6 +88,11 @@ impl Shared {
         }
     }
 
+    /// Requests that may be computed at a time.
+    pub(crate) fn parallel(&self) -> usize {
+        self.places - self.queue
+    }
+
     pub(crate) fn status(&self, cells: usize) -> EngineStatus {
         EngineStatus {
             alive: !self.closed.load(Ordering::Acquire),

@@ -76,7 +76,7 @@ pub(crate) async fn props(
             params: Settings::defaults(&model),
             n_ctx: engine.context(),
         },
-        total_slots: engine.limits().sequences,
+        total_slots: engine.parallel(),
         model_alias: model.name.clone(),
         model_path: model.name.clone(),
         modalities: Modalities {
@@ -139,7 +139,7 @@ pub(crate) async fn slots(
         }
         let engine = model.session.engine();
         let running = engine.status().running;
-        for place in 0..engine.limits().sequences {
+        for place in 0..engine.parallel() {
             slots.push(Slot {
                 id: slots.len(),
                 model: model.name.clone(),

@@ -288,8 +288,11 @@ async fn props_name_the_model_and_no_folder() {
 #[tokio::test]
 async fn slots_tell_how_many_requests_are_computed() {
     let (mut setup, gate) = Setup::gated();
-    setup.stub.sequences = 2;
+    // The others of the stub's sequences are for prefixes of requests that have ended.
+    setup.engine.parallel = Some(2);
     let server = setup.start().await;
+    let (_, props) = server.get_json("/props").await;
+    assert_eq!(props["total_slots"], 2);
     let busy = async || {
         let (_, slots) = server.get_json("/slots").await;
         let slots = slots.as_array().unwrap();
