@@ -118,8 +118,9 @@ pub(crate) async fn embed(
     if !texts.is_empty() {
         let texts = texts.into_iter().map(text).collect();
         let texts = match request.truncate {
-            Some(true) => cut(&model, texts).await?,
-            _ => texts,
+            Some(false) => texts,
+            // As the vendor has it: who minds says so.
+            None | Some(true) => cut(&model, texts).await?,
         };
         let made = vectors::embed_by(&state, model, "input", texts).await?;
         answer.prompt_eval_count = made.tokens;
