@@ -239,7 +239,12 @@ impl Answers {
         while self.running() < self.at_a_time
             && let Some(next) = self.waiting.front()
         {
-            self.choices[next.index] = Some(next.begin(&self.model)?);
+            match next.begin(&self.model) {
+                Ok(begun) => self.choices[next.index] = Some(begun),
+                // No failure while an answer of ours will make room in the queue.
+                Err(SubmitError::QueueFull { .. }) if self.running() > 0 => return Ok(()),
+                Err(error) => return Err(error),
+            }
             self.waiting.pop_front();
         }
         Ok(())
@@ -320,14 +325,9 @@ impl Answers {
                     choice: index,
                     ending,
                 });
-                match self.begin_waiting() {
-                    // A full queue is no failure while an answer of ours will make room in it.
-                    Err(SubmitError::QueueFull { .. }) if self.running() > 0 => {}
-                    Err(error) => {
-                        let failed = self.fail(error.into());
-                        self.ready.push_back(failed);
-                    }
-                    Ok(()) => {}
+                if let Err(error) = self.begin_waiting() {
+                    let failed = self.fail(error.into());
+                    self.ready.push_back(failed);
                 }
             }
             Some(End::Failed(error)) => {

@@ -9,6 +9,7 @@ mod agents;
 mod bounds;
 mod calls;
 mod chat;
+mod choices;
 mod claude_code;
 mod codex;
 mod completions;
