@@ -73,10 +73,11 @@ pub(crate) struct Parts<'a> {
     /// What may be called; nothing is a call where it is empty.
     pub(crate) tools: &'a [Tool],
     pub(crate) only_one_call: bool,
-    /// Whether a call is required: what must be called is not called twice with the same arguments.
-    pub(crate) must_call: bool,
     /// Whether the text is forced to be well-formed.
     pub(crate) is_forced: bool,
+    /// Whether a call is required: there is nothing else then, beside thoughts, and what must be
+    /// called is not called twice with the same arguments.
+    pub(crate) must_call: bool,
     pub(crate) thoughts: Option<&'static ThoughtMarks>,
     pub(crate) are_thoughts_open: bool,
     /// Marks that are control tokens.
@@ -94,7 +95,7 @@ impl AnswerFormat {
             offered: Arc::new(Offered::new(parts.tools)),
             enough: if parts.is_forced { 0 } else { ENOUGH },
             only_one: parts.only_one_call,
-            ends_at_repeat: parts.must_call,
+            must_call: parts.must_call,
         });
         let shape = match &parts.notation.form {
             Form::Sections(sections) => Shape::Sections(sections, rules),

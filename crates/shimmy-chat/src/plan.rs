@@ -22,6 +22,8 @@ pub struct ChatPlan {
     pub prompt: Prompt,
     /// What it may write.
     pub constraint: Option<Constraint>,
+    /// Whether the answer may hold calls of tools beside its text.
+    pub may_call: bool,
     /// Whether the constraint is there for calls of tools.
     pub holds_calls: bool,
     /// How its text becomes a message.
@@ -38,6 +40,7 @@ impl ChatPlan {
         Self {
             prompt,
             constraint,
+            may_call: false,
             holds_calls: false,
             format: AnswerFormat::plain(),
             shown: Vec::new(),
@@ -130,8 +133,8 @@ impl ChatTemplate {
             notation: manner.notation,
             tools,
             only_one_call,
-            must_call: matches!(request.tool_choice, ToolChoice::Required),
             is_forced: holds_calls,
+            must_call: request.tool_choice.is_a_must(),
             thoughts: manner.thoughts,
             are_thoughts_open: matches!(thoughts, Thoughts::Open(_)),
             certain: self.certain(),
@@ -139,6 +142,7 @@ impl ChatTemplate {
         Ok(ChatPlan {
             prompt,
             constraint: hold.map(|hold| hold.constraint),
+            may_call: !tools.is_empty(),
             holds_calls,
             format,
             shown: tokens.into_iter().map(|(_, token)| token).collect(),

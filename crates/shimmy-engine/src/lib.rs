@@ -49,3 +49,4 @@ pub use runner::{
 pub use session::{Prepared, PreparedTexts, Session};
 pub use shared::EngineStatus;
 pub use store::{KeptFiles, StoreConfig, kept_prefixes};
+pub use text::{Piece, TextAssembler};

@@ -4,7 +4,7 @@
 
 /// Assembles one answer.
 #[derive(Debug, Default)]
-pub(crate) struct TextAssembler {
+pub struct TextAssembler {
     /// The beginning of a character whose other bytes have not come yet.
     partial: Vec<u8>,
     /// Text that may still turn out to be the beginning of a stop text.
@@ -14,16 +14,16 @@ pub(crate) struct TextAssembler {
 
 /// What one token made of an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub struct Piece {
     /// Text that nothing can take back; may be empty.
-    pub(crate) text: String,
+    pub text: String,
     /// The stop text that was met; nothing after it is text of the answer.
-    pub(crate) stop: Option<String>,
+    pub stop: Option<String>,
 }
 
 impl TextAssembler {
     /// An answer that ends before the first of `stops`, none of which is empty.
-    pub(crate) fn new(stops: Vec<String>) -> Self {
+    pub fn new(stops: Vec<String>) -> Self {
         Self {
             stops,
             ..Self::default()
@@ -31,14 +31,14 @@ impl TextAssembler {
     }
 
     /// Takes the bytes of one token.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Piece {
+    pub fn push(&mut self, bytes: &[u8]) -> Piece {
         decode(&mut self.partial, bytes, &mut self.held);
         self.release()
     }
 
     /// Takes the end of the answer: what was held back is text after all, and a character that
     /// was never completed is shown as U+FFFD.
-    pub(crate) fn finish(&mut self) -> Piece {
+    pub fn finish(&mut self) -> Piece {
         let partial = std::mem::take(&mut self.partial);
         self.held.push_str(&String::from_utf8_lossy(&partial));
         let mut piece = self.release();

@@ -8,6 +8,7 @@ mod choice;
 mod collected;
 mod naming;
 mod prepare;
+mod said;
 mod time_limit;
 mod waiting;
 
@@ -301,7 +302,7 @@ impl Answers {
         };
         if let Event::Finished(finish) = &mut event
             && finish.reason == FinishReason::Cancelled
-            && choice.parser.is_over()
+            && (choice.parser.is_over() || choice.is_stopped())
         {
             // It was stopped because it was complete.
             finish.reason = FinishReason::Stop;

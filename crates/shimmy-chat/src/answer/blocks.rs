@@ -90,7 +90,7 @@ impl BlocksReader {
         let closes = marks.calls.map_or(&[][..], |calls| calls.closes);
         let mut after_call = of_calls;
         after_call.extend(closes.iter().map(|close| (*close, Mark::Close)));
-        let mut voice = Voice::default();
+        let mut voice = Voice::new(rules.must_call);
         let place = match marks.are_thoughts_open {
             true => {
                 voice.turn();

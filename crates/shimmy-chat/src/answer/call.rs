@@ -19,8 +19,9 @@ pub(super) struct Rules {
     pub(super) enough: usize,
     /// Whether one call is the most that is wanted.
     pub(super) only_one: bool,
-    /// Whether a call that repeats the one before it ends the answer, and is not told of.
-    pub(super) ends_at_repeat: bool,
+    /// Whether a call is required: there is nothing else then, beside thoughts, and a call that
+    /// repeats the one before it ends the answer, and is not told of.
+    pub(super) must_call: bool,
 }
 
 impl Rules {
@@ -30,7 +31,7 @@ impl Rules {
             offered: Arc::default(),
             enough: 0,
             only_one: false,
-            ends_at_repeat: false,
+            must_call: false,
         }
     }
 }
@@ -154,6 +155,11 @@ impl Call {
         {
             self.tell(rules, calls, out);
         }
+        if rules.must_call {
+            // It was cut, for there is nothing else that it could have become.
+            self.draft.cut();
+            self.tell(rules, calls, out);
+        }
         self.told.is_some() || self.repeats(calls)
     }
 
@@ -175,7 +181,7 @@ impl Call {
             });
             self.told = Some(calls.count);
             calls.count += 1;
-            if rules.ends_at_repeat {
+            if rules.must_call {
                 calls.last = Some((name.to_owned(), String::new()));
             }
             self.held.clear();

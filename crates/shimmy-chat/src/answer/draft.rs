@@ -14,6 +14,8 @@ pub(super) struct Draft {
     /// Whether any have been told.
     has_told: bool,
     is_complete: bool,
+    /// Whether nothing more will come.
+    is_cut: bool,
 }
 
 /// How a reader of calls gets on with a character.
@@ -68,10 +70,16 @@ impl Draft {
         }
     }
 
+    /// Nothing more will come of a call that cannot be anything else.
+    pub(super) fn cut(&mut self) {
+        self.is_cut = true;
+    }
+
     /// Whether the call may be told of: it is complete, or so much of it has read well that it
     /// would be a pity to wait for the rest.
     pub(super) fn is_ripe(&self, enough: usize) -> bool {
-        self.name.is_some() && (self.is_complete || self.arguments.len() > enough)
+        let is_enough = self.is_complete || self.is_cut || self.arguments.len() > enough;
+        self.name.is_some() && is_enough
     }
 
     /// The arguments that have not been told, which stay untold.

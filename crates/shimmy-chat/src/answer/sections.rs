@@ -41,8 +41,8 @@ impl SectionsReader {
     pub(super) fn new(marks: &'static Sections, rules: Option<Rules>) -> Self {
         Self {
             marks,
+            voice: Voice::new(rules.as_ref().is_some_and(|rules| rules.must_call)),
             rules,
-            voice: Voice::default(),
             finder: Finder::default(),
             place: Place::Heading(String::new()),
             calls: Told::default(),
@@ -82,11 +82,14 @@ impl SectionsReader {
                 self.voice.say(ear, &held, out);
                 self.voice.finish(ear, out);
             }
-            Place::Call(call) if call.told().is_none() && !call.repeats(&self.calls) => {
-                self.voice.say(Ear::User, &call.into_text(), out);
+            Place::Call(mut call) => {
+                let (rules, calls) = (self.rules.as_ref(), &mut self.calls);
+                if !rules.is_some_and(|rules| call.finish(rules, calls, out)) {
+                    self.voice.say(Ear::User, &call.into_text(), out);
+                }
             }
             Place::Spoilt(index) => append_arguments(index, &held, out),
-            Place::Call(_) | Place::AfterCall | Place::Over => {}
+            Place::AfterCall | Place::Over => {}
         }
     }
 

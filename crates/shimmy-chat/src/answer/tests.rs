@@ -307,7 +307,11 @@ fn spelled(notation: &Notation, calls: &[(&str, &str)]) -> Option<String> {
         call.replace(Spelling::ARGUMENTS, arguments)
     });
     let calls: Vec<String> = calls.collect();
-    let calls = calls.join(spelling.between?);
+    let calls = match (spelling.between, calls.as_slice()) {
+        (Some(between), _) => calls.join(between),
+        (None, [only]) => only.clone(),
+        (None, _) => return None,
+    };
     Some(format!("{}{calls}{}", spelling.open, spelling.close))
 }
 
@@ -475,6 +479,32 @@ fn a_forced_call_is_told_of_at_once() {
     };
     let json = "{\"c".to_owned();
     assert_eq!(deltas, [call, Delta::ToolArguments { index: 0, json }]);
+}
+
+#[test]
+fn a_required_call_that_is_cut_is_a_call_as_soon_as_its_name_is_there_and_never_text() {
+    const ROME: (&str, &str) = ("weather", r#"{"city": "Rome"}"#);
+    for notation in NOTATIONS {
+        let format = formed(notation.name, |parts| {
+            parts.is_forced = true;
+            parts.must_call = true;
+        });
+        let two = spelled(notation, &[ROME, ("time", "{}")]);
+        let text = two.or_else(|| spelled(notation, &[ROME])).expect("a call");
+        let arguments = text.find("{\"city").expect("arguments") + 2;
+        for end in (0..=text.len()).filter(|end| text.is_char_boundary(*end)) {
+            let cut = &text[..end];
+            let read = read(&format, &[cut]);
+            assert_eq!(read.content, "", "{}: {cut}", notation.name);
+            if end >= arguments {
+                let (name, json) = &read.calls[0];
+                assert_eq!(name, ROME.0, "{}: {cut}", notation.name);
+                assert!(ROME.1.starts_with(json), "{}: {cut}", notation.name);
+            }
+        }
+        let all = 1 + usize::from(notation.spelling.between.is_some());
+        assert_eq!(read(&format, &[&text]).calls.len(), all, "{text}");
+    }
 }
 
 #[test]

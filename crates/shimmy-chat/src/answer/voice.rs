@@ -15,6 +15,8 @@ pub(super) struct Voice {
     pub(super) has_spoken: bool,
     /// Whether nothing has been said since the last call.
     follows_call: bool,
+    /// Whether nothing is for the user: what reads like text is a piece of a call that was cut.
+    is_for_nobody: bool,
 }
 
 /// To whom.
@@ -25,8 +27,19 @@ pub(super) enum Ear {
 }
 
 impl Voice {
+    /// One for an answer; where a call is required, nothing is for the user.
+    pub(super) fn new(must_call: bool) -> Self {
+        Self {
+            is_for_nobody: must_call,
+            ..Self::default()
+        }
+    }
+
     /// More text.
     pub(super) fn say(&mut self, ear: Ear, text: &str, out: &mut Vec<Delta>) {
+        if ear == Ear::User && self.is_for_nobody {
+            return;
+        }
         let Some((text, blank)) = split_blank(text) else {
             if !self.skips_blank {
                 self.blank.push_str(text);
@@ -63,7 +76,7 @@ impl Voice {
     /// The answer ends.
     pub(super) fn finish(&mut self, ear: Ear, out: &mut Vec<Delta>) {
         let blank = std::mem::take(&mut self.blank);
-        if ear == Ear::User && !self.follows_call {
+        if ear == Ear::User && !self.follows_call && !self.is_for_nobody {
             append(ear, &blank, out);
         }
     }

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use shimmy_chat::{AnswerParser, Delta};
-use shimmy_engine::{Event, Finish, Generation, TokenLogprobs};
+use shimmy_engine::{Event, Finish, FinishReason, Generation, TokenLogprobs};
 
 use super::Progress;
+use super::said::Said;
 use super::time_limit::TimeLimit;
 use crate::error::ApiError;
 
@@ -15,6 +16,8 @@ use crate::error::ApiError;
 pub(super) struct Choice {
     pub(super) generation: Generation,
     pub(super) parser: AnswerParser,
+    /// Looks for the stop texts, where the engine does not.
+    pub(super) said: Option<Said>,
     pub(super) time_limit: Option<TimeLimit>,
     pub(super) calls: usize,
     pub(super) reasoning_tokens: u32,
@@ -25,6 +28,11 @@ pub(super) struct Choice {
 }
 
 impl Choice {
+    /// Whether a stop text was met that the engine does not look for.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.said.as_ref().is_some_and(|said| said.stop().is_some())
+    }
+
     /// What an event of the engine means for this choice, appended to `ready`; the last word, if
     /// it was that.
     pub(super) fn note(
@@ -55,13 +63,22 @@ impl Choice {
                 } else if !deltas.is_empty() {
                     self.undecided_tokens = 0;
                 }
-                if self.parser.is_over() {
+                deltas = self.admitted(deltas);
+                if self.parser.is_over() || self.is_stopped() {
                     self.generation.stop();
                 }
                 None
             }
-            Event::Finished(finish) => {
+            Event::Finished(mut finish) => {
                 self.parser.finish(&mut deltas);
+                deltas = self.admitted(deltas);
+                if let Some(said) = &mut self.said {
+                    said.finish(&mut deltas);
+                    if let Some(stop) = said.stop() {
+                        finish.reason = FinishReason::Stop;
+                        finish.stop = Some(stop.to_owned());
+                    }
+                }
                 Some(End::Finished(finish))
             }
             Event::Failed(error) => Some(End::Failed(error.into())),
@@ -75,6 +92,13 @@ impl Choice {
             });
         }
         end
+    }
+
+    fn admitted(&mut self, deltas: Vec<Delta>) -> Vec<Delta> {
+        match &mut self.said {
+            Some(said) => said.admit(deltas),
+            None => deltas,
+        }
     }
 }
 

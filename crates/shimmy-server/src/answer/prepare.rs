@@ -18,6 +18,8 @@ pub(super) struct Ready {
     pub(super) prepared: Prepared,
     pub(super) format: AnswerFormat,
     pub(super) unheard: Vec<Unheard>,
+    /// The stop texts that only end what is said to the user.
+    pub(super) stops_of_text: Vec<String>,
     pub(super) time_limit: Option<Duration>,
 }
 
@@ -34,6 +36,7 @@ pub(super) fn prepare(
         None => (model.default_adapters.clone(), AdapterUse::default()),
     };
     let time_limit = params.time_limit;
+    let has_stops = !params.stop.is_empty();
     let has_grammar = matches!(params.constraint, Some(Constraint::Grammar(_)));
     let plans = input.plan(model, params.constraint)?;
     let common = GenerateRequest {
@@ -62,12 +65,20 @@ pub(super) fn prepare(
             ..common.clone()
         };
         let prepared = model.session.prepare(request).map_err(ApiError::from);
-        Ok(Ready {
+        let mut prepared = match plan.holds_calls && !has_grammar {
             // A grammar that the request has not brought is there for the sake of its tools.
-            prepared: match plan.holds_calls && !has_grammar {
-                true => prepared.map_err(|error| error.renamed(&[("grammar", "tools")]))?,
-                false => prepared?,
-            },
+            true => prepared.map_err(|error| error.renamed(&[("grammar", "tools")]))?,
+            false => prepared?,
+        };
+        // A request's own stop texts end what is said. A model's own, which a file gives it, are
+        // marks of the end of its turn.
+        let stops_of_text = match plan.may_call && has_stops {
+            true => std::mem::take(&mut prepared.request.stop),
+            false => Vec::new(),
+        };
+        Ok(Ready {
+            prepared,
+            stops_of_text,
             format: plan.format,
             unheard: plan.unheard,
             time_limit,

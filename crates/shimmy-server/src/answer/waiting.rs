@@ -7,6 +7,7 @@ use shimmy_engine::SubmitError;
 
 use super::choice::Choice;
 use super::prepare::Ready;
+use super::said::Said;
 use super::time_limit::TimeLimit;
 use crate::model::LoadedModel;
 
@@ -45,9 +46,11 @@ impl Waiting {
         // One seed for all choices would make them all the same.
         let seed = &mut prepared.request.sampling.seed;
         *seed = seed.map(|seed| seed.wrapping_add(self.nth));
+        let stops = &self.ready.stops_of_text;
         Ok(Choice {
             generation: model.session.submit(prepared)?,
             parser: self.ready.format.parser(),
+            said: (!stops.is_empty()).then(|| Said::until(stops.clone())),
             time_limit: self.ready.time_limit.map(TimeLimit::new),
             calls: 0,
             reasoning_tokens: 0,

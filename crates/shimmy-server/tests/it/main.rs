@@ -15,6 +15,7 @@ mod codex;
 mod completions;
 mod consumers;
 mod control;
+mod cut_calls;
 mod docs;
 mod embeddings;
 mod errors;
