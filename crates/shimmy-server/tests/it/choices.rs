@@ -41,6 +41,6 @@ async fn more_choices_than_the_queue_has_room_for_come_one_after_another() {
     let texts: Vec<&Value> = texts.map(|choice| &choice["text"]).collect();
     assert_eq!(
         texts,
-        prompts.iter().map(|text| text.as_str()).collect::<Vec<_>>()
+        prompts.iter().map(String::as_str).collect::<Vec<_>>()
     );
 }

@@ -78,13 +78,13 @@ async fn a_stop_text_ends_what_is_said_before_a_call_and_the_call_with_it() {
 
     let stream = with(body, json!({ "stream": true }));
     let chunks = data(&server.stream(CHAT, &stream).await);
-    let choices = chunks.iter().map(|chunk| &chunk["choices"][0]);
+    let mut choices = chunks.iter().map(|chunk| &chunk["choices"][0]);
     let text: String = choices
         .clone()
         .filter_map(|choice| choice["delta"]["content"].as_str())
         .collect();
     assert_eq!(text, "Let me ");
-    let last = choices.last().unwrap();
+    let last = choices.next_back().unwrap();
     assert_eq!(
         (&last["finish_reason"], &last["delta"]),
         (&json!("stop"), &json!({}))
