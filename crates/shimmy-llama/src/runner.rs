@@ -149,13 +149,6 @@ impl LlamaRunner {
         if self.active == adapters {
             return Ok(());
         }
-        self.apply(adapters)?;
-        self.active.clear();
-        self.active.extend_from_slice(adapters);
-        Ok(())
-    }
-
-    fn apply(&mut self, adapters: &[AdapterScale]) -> Result<(), RunnerError> {
         let mut chosen = Vec::with_capacity(adapters.len());
         for &AdapterScale { id, scale } in adapters {
             let Some(adapter) = self.adapter(id) else {
@@ -174,7 +167,10 @@ impl LlamaRunner {
             .map_err(|error| {
                 tracing::error!(%error, "the adapters of a batch cannot be applied");
                 RunnerError::InvalidBatch
-            })
+            })?;
+        self.active.clear();
+        self.active.extend_from_slice(adapters);
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use shimmy_models::Metadata;
 use shimmy_models::gguf::Value;
 
 use crate::error::Fault;
-use crate::kernels::LowRank;
+use crate::kernels::{Floats, LowRank};
 use crate::model::{Model, ModelFile, Origin};
 use crate::quant::{self, Kind};
 
@@ -154,13 +154,15 @@ impl Reader<'_> {
         let a = self
             .floats(a)
             .ok_or_else(|| Fault::Shape(names[0].clone()))?;
-        let b = self
+        let mut b = self
             .floats(b)
             .ok_or_else(|| Fault::Shape(names[1].clone()))?;
         let outputs = origin.rows.len();
-        let b = &b[origin.rows.start * rank..origin.rows.end * rank];
+        let row_bytes = b.kind.row_bytes(rank);
+        b.values.truncate(origin.rows.end * row_bytes);
+        b.values.drain(..origin.rows.start * row_bytes);
         Ok(Some(Pair {
-            matrices: LowRank::new(&a, b, inputs, outputs),
+            matrices: LowRank::new(a, &b, inputs, outputs),
             // Without an alpha, a scale is all there is.
             scale: if alpha == 0.0 {
                 1.0
@@ -180,22 +182,28 @@ impl Reader<'_> {
         (dims[0] as usize, dims[1] as usize)
     }
 
-    /// All values of a tensor; none if they are stored in an unknown form.
-    fn floats(&self, tensor: usize) -> Option<Vec<f32>> {
+    /// All values of a tensor, as they are stored if they are floats; none if they are stored in an
+    /// unknown form.
+    fn floats(&self, tensor: usize) -> Option<Floats> {
         let kind = Kind::new(self.metadata.tensors()[tensor].kind)?;
         let (columns, rows) = self.dimensions(tensor);
         let data = self.file.tensor(self.metadata, tensor)?;
-        let mut values = vec![0.0; columns.checked_mul(rows)?];
         let bytes = kind.row_bytes(columns);
-        if columns == 0 || data.len() < bytes * rows {
+        let data = data.get(..bytes.checked_mul(rows)?)?;
+        if bytes == 0 {
             return None;
         }
-        for (row, out) in data
-            .chunks_exact(bytes)
-            .zip(values.chunks_exact_mut(columns))
-        {
-            quant::dequantize(kind, row, out);
+        if kind.is_float() {
+            let values = data.to_vec();
+            return Some(Floats { kind, values });
         }
-        Some(values)
+        let mut row = vec![0.0; columns];
+        let mut values = Vec::new();
+        for data in data.chunks_exact(bytes) {
+            quant::dequantize(kind, data, &mut row);
+            values.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        let kind = Kind::F32;
+        Some(Floats { kind, values })
     }
 }

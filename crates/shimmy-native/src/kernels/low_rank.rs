@@ -6,8 +6,10 @@ use std::ops::Range;
 
 use super::elementwise::{LANES, add_lanes};
 use super::simd::Simd;
+use super::tile::kind_of;
 use super::{Level, dispatch};
 use crate::pool::Pool;
+use crate::quant::Kind;
 
 /// Rows of A that are multiplied together; the rank is rounded up to whole bundles.
 const BUNDLE: usize = 4;
@@ -24,10 +26,21 @@ const COLUMNS: usize = 128;
 pub(crate) struct LowRank {
     inputs: usize,
     outputs: usize,
-    /// Bundles of rows of `inputs` values.
-    a: Vec<f32>,
+    /// Rows of A and of B, transposed: the rank.
+    rank: usize,
+    /// Rows of `inputs` values.
+    a: Floats,
     /// B, transposed: as many rows, of `outputs` values.
-    b: Vec<f32>,
+    b: Floats,
+}
+
+/// Values as they are in a file.
+#[derive(Debug)]
+pub(crate) struct Floats {
+    /// One of the formats that are floats.
+    pub(crate) kind: Kind,
+    /// The values, one after the other.
+    pub(crate) values: Vec<u8>,
 }
 
 /// What is added to some rows of a product.
@@ -53,33 +66,43 @@ pub(crate) struct Sum<'a> {
 }
 
 impl LowRank {
-    /// Of A, with rows of `inputs` values, and B, whose rows have as many values as A has rows. B
-    /// has `outputs` rows.
+    /// Of A, with rows of `inputs` values, and B, with `outputs` rows that have as many values as A
+    /// has rows.
     ///
     /// # Panics
     ///
-    /// When there are other numbers of values.
-    pub(crate) fn new(a: &[f32], b: &[f32], inputs: usize, outputs: usize) -> Self {
-        let rank = a.len() / inputs;
+    /// When there are other numbers of values, or they are no floats.
+    pub(crate) fn new(a: Floats, b: &Floats, inputs: usize, outputs: usize) -> Self {
+        assert!(a.kind.is_float() && b.kind.is_float(), "adapters of floats");
+        let (row_bytes, size) = (a.kind.row_bytes(inputs), b.kind.row_bytes(1));
+        let rank = a.values.len() / row_bytes;
         assert!(
-            a.len() == rank * inputs && b.len() == rank * outputs,
-            "sizes"
+            a.values.len() == rank * row_bytes && b.values.len() == rank * outputs * size,
+            "matrices that do not fit each other"
         );
         let padded = rank.next_multiple_of(BUNDLE);
-        let mut bundles = a.to_vec();
-        bundles.resize(padded * inputs, 0.0);
+        let mut bundles = a.values;
+        bundles.resize(padded * row_bytes, 0);
         let stride = outputs.next_multiple_of(LANES);
-        let mut transposed = vec![0.0; padded * stride];
-        for (output, row) in b.chunks_exact(rank.max(1)).enumerate() {
-            for (rank, value) in row.iter().enumerate() {
-                transposed[rank * stride + output] = *value;
+        let mut transposed = vec![0; padded * stride * size];
+        for (output, row) in b.values.chunks_exact((rank * size).max(1)).enumerate() {
+            for (index, value) in row.chunks_exact(size).enumerate() {
+                let at = (index * stride + output) * size;
+                transposed[at..at + size].copy_from_slice(value);
             }
         }
         Self {
             inputs,
             outputs: stride,
-            a: bundles,
-            b: transposed,
+            rank: padded,
+            a: Floats {
+                kind: a.kind,
+                values: bundles,
+            },
+            b: Floats {
+                kind: b.kind,
+                values: transposed,
+            },
         }
     }
 }
@@ -87,7 +110,7 @@ impl LowRank {
 impl Update<'_> {
     /// Values between A and B.
     fn inner(&self) -> usize {
-        self.pair.a.len() / self.pair.inputs * self.rows.len()
+        self.pair.rank * self.rows.len()
     }
 }
 
@@ -111,15 +134,20 @@ pub(crate) fn add_low_rank(
     for update in sums.iter().flat_map(|sum| &sum.updates) {
         assert_eq!(update.pair.inputs, inputs, "activations of another width");
         assert!(inputs.is_multiple_of(LANES), "activations of whole vectors");
+        if update.rows.is_empty() {
+            continue;
+        }
         let rows = &input[update.rows.start * inputs..update.rows.end * inputs];
-        for bundle in update.pair.a.chunks_exact(BUNDLE * inputs) {
+        let Floats { kind, values } = &update.pair.a;
+        for bundle in values.chunks_exact(BUNDLE * kind.row_bytes(inputs)) {
             let (out, after) = rest.split_at_mut(BUNDLE * update.rows.len());
             rest = after;
-            tasks.push((bundle, rows, update.scale, out));
+            tasks.push((*kind, bundle, rows, update.scale, out));
         }
     }
-    pool.for_each(&mut tasks, |_, (bundle, rows, scale, out)| {
-        narrow(level, bundle, rows, *scale, out);
+    pool.for_each(&mut tasks, |_, (kind, bundle, rows, scale, out)| {
+        narrow(level, *kind, bundle, rows, out);
+        out.iter_mut().for_each(|value| *value *= *scale);
     });
     let mut rest = &inner[..];
     let mut tasks = Vec::new();
@@ -152,12 +180,13 @@ pub(crate) fn add_low_rank(
     pool.run(tasks.len(), &|task| widen(level, &tasks[task]));
 }
 
-/// A bundle of A times rows, times a scale: as many values of each row as a bundle has rows.
-fn narrow(level: Level, bundle: &[f32], rows: &[f32], scale: f32, out: &mut [f32]) {
-    assert_eq!(rows.len() * BUNDLE * BUNDLE, bundle.len() * out.len());
+/// A bundle of A times rows: as many values of each row as a bundle has rows.
+fn narrow(level: Level, kind: Kind, bundle: &[u8], rows: &[f32], out: &mut [f32]) {
+    let inputs = rows.len() / (out.len() / BUNDLE);
+    assert_eq!(bundle.len(), BUNDLE * kind.row_bytes(inputs));
     dispatch!(
         level,
-        narrow_on(bundle: &[f32], rows: &[f32], scale: f32, out: &mut [f32])
+        narrow_on(kind: Kind, bundle: &[u8], rows: &[f32], out: &mut [f32])
     );
 }
 
@@ -179,32 +208,62 @@ fn widen(level: Level, task: &Widening<'_>) {
     dispatch!(level, widen_on(task: &Widening<'_>));
 }
 
+/// Calls a function for the format of floats.
+macro_rules! of_kind {
+    ($kind:expr, $function:ident, $($argument:expr),*) => {
+        match $kind {
+            Kind::F16 => $function::<S, { Kind::F16 as u8 }>($($argument),*),
+            Kind::Bf16 => $function::<S, { Kind::Bf16 as u8 }>($($argument),*),
+            _ => $function::<S, { Kind::F32 as u8 }>($($argument),*),
+        }
+    };
+}
+
+/// The vector that begins with a value.
+///
+/// # Safety
+///
+/// The processor has `S`; there are as many values from there on as a vector has.
+#[inline(always)]
+unsafe fn load<S: Simd, const KIND: u8>(values: *const u8, at: usize) -> S::F {
+    let kind = const { kind_of(KIND) };
+    // SAFETY: says the caller.
+    unsafe {
+        match kind {
+            Kind::F16 => S::load_f16(values.add(at * 2)),
+            Kind::Bf16 => S::load_bf16(values.add(at * 2)),
+            _ => S::load(values.cast::<f32>().add(at)),
+        }
+    }
+}
+
 /// # Safety
 ///
 /// The processor has `S`; the slices have the sizes that [`narrow`] checks, and rows are whole
 /// vectors.
 #[inline(always)]
-unsafe fn narrow_on<S: Simd>(bundle: &[f32], rows: &[f32], scale: f32, out: &mut [f32]) {
-    let inputs = bundle.len() / BUNDLE;
-    let count = rows.len() / inputs;
+unsafe fn narrow_on<S: Simd>(kind: Kind, bundle: &[u8], rows: &[f32], out: &mut [f32]) {
+    // SAFETY: says the caller.
+    unsafe { of_kind!(kind, narrow_kind, bundle, rows, out) }
+}
+
+/// # Safety
+///
+/// As of [`narrow_on`].
+#[inline(always)]
+unsafe fn narrow_kind<S: Simd, const KIND: u8>(bundle: &[u8], rows: &[f32], out: &mut [f32]) {
+    let count = out.len() / BUNDLE;
+    let inputs = rows.len() / count;
     let whole = count / NARROW_ROWS * NARROW_ROWS;
     // SAFETY: of so many rows, says the caller.
     unsafe {
         for row in (0..whole).step_by(NARROW_ROWS) {
-            narrow_rows::<S, NARROW_ROWS>(
-                bundle,
-                &rows[row * inputs..],
-                scale,
-                &mut out[row * BUNDLE..],
-            );
+            let (rows, out) = (&rows[row * inputs..], &mut out[row * BUNDLE..]);
+            narrow_rows::<S, KIND, NARROW_ROWS>(bundle, rows, inputs, out);
         }
         for row in whole..count {
-            narrow_rows::<S, 1>(
-                bundle,
-                &rows[row * inputs..],
-                scale,
-                &mut out[row * BUNDLE..],
-            );
+            let (rows, out) = (&rows[row * inputs..], &mut out[row * BUNDLE..]);
+            narrow_rows::<S, KIND, 1>(bundle, rows, inputs, out);
         }
     }
 }
@@ -213,21 +272,22 @@ unsafe fn narrow_on<S: Simd>(bundle: &[f32], rows: &[f32], scale: f32, out: &mut
 ///
 /// As of [`narrow_on`], of at least `N` rows.
 #[inline(always)]
-unsafe fn narrow_rows<S: Simd, const N: usize>(
-    bundle: &[f32],
+unsafe fn narrow_rows<S: Simd, const KIND: u8, const N: usize>(
+    bundle: &[u8],
     rows: &[f32],
-    scale: f32,
+    inputs: usize,
     out: &mut [f32],
 ) {
-    let inputs = bundle.len() / BUNDLE;
     let mut sums = [[[0.0; LANES]; BUNDLE]; N];
     // SAFETY: a vector begins at every multiple of 16 of each row, says the caller.
     unsafe {
         for lane in (0..LANES).step_by(S::LANES) {
             let mut vectors = [[S::splat(0.0); BUNDLE]; N];
             for at in (lane..inputs).step_by(LANES) {
-                let weights: [S::F; BUNDLE] =
-                    std::array::from_fn(|index| S::load(bundle.as_ptr().add(index * inputs + at)));
+                let mut weights = [S::splat(0.0); BUNDLE];
+                for (index, weights) in weights.iter_mut().enumerate() {
+                    *weights = load::<S, KIND>(bundle.as_ptr(), index * inputs + at);
+                }
                 for (number, vectors) in vectors.iter_mut().enumerate() {
                     let x = S::load(rows.as_ptr().add(number * inputs + at));
                     for (vector, weights) in vectors.iter_mut().zip(weights) {
@@ -244,7 +304,7 @@ unsafe fn narrow_rows<S: Simd, const N: usize>(
     }
     for (out, sums) in out.chunks_exact_mut(BUNDLE).zip(&sums) {
         for (out, sum) in out.iter_mut().zip(sums) {
-            *out = add_lanes(sum) * scale;
+            *out = add_lanes(sum);
         }
     }
 }
@@ -258,15 +318,29 @@ unsafe fn widen_on<S: Simd>(task: &Widening<'_>) {
     for update in task.updates {
         let (inner, after) = rest.split_at(update.inner());
         rest = after;
-        let whole = update.rows.len() / WIDE_ROWS * WIDE_ROWS;
-        // SAFETY: of so many rows, says the caller.
-        unsafe {
-            for row in (0..whole).step_by(WIDE_ROWS) {
-                widen_rows::<S, WIDE_ROWS>(task, update, inner, row);
-            }
-            for row in whole..update.rows.len() {
-                widen_rows::<S, 1>(task, update, inner, row);
-            }
+        // SAFETY: says the caller.
+        unsafe { of_kind!(update.pair.b.kind, widen_kind, task, update, inner) }
+    }
+}
+
+/// # Safety
+///
+/// As of [`widen_on`].
+#[inline(always)]
+unsafe fn widen_kind<S: Simd, const KIND: u8>(
+    task: &Widening<'_>,
+    update: &Update<'_>,
+    inner: &[f32],
+) {
+    let count = update.rows.len();
+    let whole = count / WIDE_ROWS * WIDE_ROWS;
+    // SAFETY: of so many rows, says the caller.
+    unsafe {
+        for row in (0..whole).step_by(WIDE_ROWS) {
+            widen_rows::<S, KIND, WIDE_ROWS>(task, update, inner, row);
+        }
+        for row in whole..count {
+            widen_rows::<S, KIND, 1>(task, update, inner, row);
         }
     }
 }
@@ -275,31 +349,29 @@ unsafe fn widen_on<S: Simd>(task: &Widening<'_>) {
 ///
 /// As of [`widen_on`]; the update has `N` rows from this one on.
 #[inline(always)]
-unsafe fn widen_rows<S: Simd, const N: usize>(
+unsafe fn widen_rows<S: Simd, const KIND: u8, const N: usize>(
     task: &Widening<'_>,
     update: &Update<'_>,
     inner: &[f32],
     row: usize,
 ) {
-    let outputs = update.pair.outputs;
+    let LowRank { outputs, b, .. } = update.pair;
     let rows = update.rows.len();
-    let columns = task.columns.start.min(outputs)..task.columns.end.min(outputs);
+    let columns = task.columns.start.min(*outputs)..task.columns.end.min(*outputs);
     // SAFETY: outputs are whole vectors, and B has as many rows as there are values of a row in `inner`;
     // the rest says the caller.
     unsafe {
         let out = task.out.add((update.rows.start + row) * task.stride);
         for column in columns.step_by(S::LANES) {
-            let mut sums: [S::F; N] =
-                std::array::from_fn(|number| S::load(out.add(number * task.stride + column)));
+            let mut sums = [S::splat(0.0); N];
+            for (number, sum) in sums.iter_mut().enumerate() {
+                *sum = S::load(out.add(number * task.stride + column));
+            }
             for (number, bundle) in inner.chunks_exact(BUNDLE * rows).enumerate() {
-                let weights = update
-                    .pair
-                    .b
-                    .as_ptr()
-                    .add(number * BUNDLE * outputs + column);
                 let inner = &bundle[row * BUNDLE..(row + N) * BUNDLE];
                 for index in 0..BUNDLE {
-                    let weights = S::load(weights.add(index * outputs));
+                    let at = (number * BUNDLE + index) * outputs + column;
+                    let weights = load::<S, KIND>(b.values.as_ptr(), at);
                     for (sum, inner) in sums.iter_mut().zip(inner.chunks_exact(BUNDLE)) {
                         *sum = S::fma(weights, S::splat(inner[index]), *sum);
                     }
@@ -313,99 +385,4 @@ unsafe fn widen_rows<S: Simd, const N: usize>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{LowRank, Sum, Update, add_low_rank};
-    use crate::kernels::Level;
-    use crate::pool::Pool;
-    use proptest::prelude::*;
-
-    const STRIDE: usize = 320;
-
-    fn wave(count: usize, seed: usize) -> Vec<f32> {
-        let value = |at: usize| (((at + seed) * 37 % 101) as f32 - 50.0) / 40.0;
-        (0..count).map(value).collect()
-    }
-
-    /// Two updates of the rows before and behind a border, and one of all rows.
-    fn sums(
-        level: Level,
-        threads: usize,
-        ranks: [usize; 2],
-        rows: usize,
-        border: usize,
-    ) -> Vec<f32> {
-        let (inputs, outputs) = (48, [300, 33]);
-        let pairs: Vec<_> = (0..2)
-            .map(|number| {
-                let (rank, outputs) = (ranks[number], outputs[number]);
-                let (a, b) = (
-                    wave(rank * inputs, number),
-                    wave(outputs * rank, number + 5),
-                );
-                LowRank::new(&a, &b, inputs, outputs)
-            })
-            .collect();
-        let update = |number: usize, rows| Update {
-            pair: &pairs[number],
-            scale: 0.5 + number as f32,
-            rows,
-        };
-        let mut out = wave(rows * STRIDE, 3);
-        let sum = Sum {
-            out: &mut out,
-            stride: STRIDE,
-            updates: vec![
-                update(0, 0..border),
-                update(1, border..rows),
-                update(1, 0..rows),
-            ],
-        };
-        let mut pool = Pool::new(threads);
-        let input = wave(rows * inputs, 11);
-        let inner = &mut Vec::new();
-        add_low_rank(&mut pool, level, (&input, inputs), &mut [sum], inner);
-        for (row, out) in out.chunks_exact(STRIDE).enumerate() {
-            let first = usize::from(row >= border);
-            let mut exact: Vec<f64> = wave(rows * STRIDE, 3)[row * STRIDE..][..STRIDE]
-                .iter()
-                .map(|&value| f64::from(value))
-                .collect();
-            for number in [first, 1] {
-                let rank = ranks[number];
-                let (a, b) = (
-                    wave(rank * inputs, number),
-                    wave(outputs[number] * rank, number + 5),
-                );
-                for index in 0..rank {
-                    let x = &input[row * inputs..(row + 1) * inputs];
-                    let products = x.iter().zip(&a[index * inputs..]);
-                    let inner: f64 = products.map(|(&x, &a)| f64::from(x) * f64::from(a)).sum();
-                    for (output, exact) in exact[..outputs[number]].iter_mut().enumerate() {
-                        let b = f64::from(b[output * rank + index]);
-                        *exact += inner * b * (0.5 + number as f64);
-                    }
-                }
-            }
-            for (value, exact) in out.iter().zip(&exact) {
-                assert!((f64::from(*value) - exact).abs() < 1e-4 * (1.0 + exact.abs()));
-            }
-        }
-        out
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        #[test]
-        fn every_level_gives_the_same_bits_whatever_rows_there_are(
-            ranks in [1..20_usize, 1..9_usize],
-            (rows, border) in (1..12_usize).prop_flat_map(|rows| (Just(rows), 0..rows)),
-            threads in 1..4_usize,
-        ) {
-            let expected = sums(Level::Scalar, 1, ranks, rows, border);
-            for level in Level::available() {
-                prop_assert_eq!(&sums(level, threads, ranks, rows, border), &expected, "{:?}", level);
-            }
-        }
-    }
-}
+mod tests;

@@ -10,7 +10,8 @@ use shimmy_models::gguf::Value;
 use crate::quant::Kind;
 
 /// Architectures that have met it. On 6,132 tokens of SmolLM2 135M, Qwen2.5 0.5B and Gemma 3 270M the
-/// perplexities are 0.22, 0.03 and -0.41 % apart; the logits of tiny models of each are 0.02 to 0.23 %.
+/// perplexities are 0.22, 0.03 and -0.41 % apart; the logits of tiny models of each are 0.02 to 0.23 %
+/// apart. With experts that is so where both choose the same ones; of eight tiny models they did in five.
 const ARCHITECTURES: [&str; 9] = [
     "gemma", "gemma2", "gemma3", "granite", "llama", "phi3", "qwen2", "qwen3", "qwen3moe",
 ];

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use shimmy_engine::{AdapterId, AdapterScale, Batch, Runner, RunnerError, SequenceId, Token};
 use shimmy_native::{NativeRunner, RunnerOptions};
+use shimmy_testkit::gguf::TensorType;
 use shimmy_testkit::tiny;
 
 use crate::support::{A, B, Files, bytes, options, prefill_with, push};
@@ -84,9 +85,11 @@ fn rows_of_one_sequence_have_the_same_adapters() {
 
 /// A runner with two adapters and so many threads.
 fn with_two(files: &Files, threads: usize) -> NativeRunner {
-    let paths = [1, 2].map(|seed| {
+    let kinds = [(1, TensorType::F32), (2, TensorType::Bf16)];
+    let paths = kinds.map(|(seed, kind)| {
         let path = files.path(&format!("{seed}.gguf"));
-        tiny::Adapter::new().seed(seed).write(&path).unwrap();
+        let adapter = tiny::Adapter::new().seed(seed).weights(kind);
+        adapter.write(&path).unwrap();
         path
     });
     let options = RunnerOptions {

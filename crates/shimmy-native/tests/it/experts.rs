@@ -98,3 +98,31 @@ fn an_adapter_may_change_what_chooses_experts_but_not_the_experts() {
     loaded(&mut runner).unwrap();
     prefill(&mut runner, A, 0, &bytes("hello"), 8);
 }
+
+#[test]
+fn experts_that_nobody_chose_are_not_computed() {
+    let mut writer = model();
+    for layer in 0..2 {
+        // Every expert suits everyone equally well, so the first three are chosen.
+        let router = format!("blk.{layer}.ffn_gate_inp.weight");
+        writer.without_tensor(&router).tensor(Tensor::new(
+            &router,
+            &[64, 10],
+            TensorType::F32,
+            &[0.0; 640],
+        ));
+        for part in ["gate", "up", "down"] {
+            let name = format!("blk.{layer}.ffn_{part}_exps.weight");
+            let mut values: Vec<f32> = (0..64 * 48 * 10).map(|at| (at % 7) as f32 - 3.0).collect();
+            values[64 * 48 * 3..].fill(f32::NAN);
+            let (inputs, outputs) = if part == "down" { (48, 64) } else { (64, 48) };
+            let dims = [inputs, outputs, 10];
+            let tensor = Tensor::new(&name, &dims, TensorType::F32, &values);
+            writer.without_tensor(&name).tensor(tensor);
+        }
+    }
+    let files = Files::new();
+    writer.write(&files.path("tiny.gguf")).unwrap();
+    // It checks that all logits are finite.
+    prefill(&mut files.runner(), A, 0, &bytes("hello you"), 8);
+}

@@ -36,30 +36,34 @@ fn loss(kind: TensorType) -> f64 {
 
 #[test]
 fn every_format_agrees_and_holds_what_it_was_given() {
-    check(Architecture::wide);
+    println!("{}", check(Architecture::wide));
 }
 
 #[test]
 fn every_format_of_experts_agrees_and_holds_what_it_was_given() {
-    check(Architecture::qwen3moe_wide);
+    println!("{}", check(Architecture::qwen3moe_wide));
 }
 
-fn check(architecture: fn() -> Architecture) {
+/// Compares the engines in every format and says what came out.
+fn check(architecture: fn() -> Architecture) -> String {
     let model = |kind| Model::of(architecture()).weights(kind);
     let mut floats = Pair::of(&model(TensorType::F32), 512);
     let tokens = floats.tokens[..32].to_vec();
     let [_, expected] = floats.step(0, &tokens);
-    let mut wrong = Vec::new();
+    let (mut report, mut wrong) = (String::new(), Vec::new());
     for kind in TensorType::ALL {
         let mut pair = Pair::of(&model(kind), 512);
         let [_, row] = pair.step(0, &tokens);
         let loss_here = relative(&row, &expected);
         let mut pair = Pair::of(&model(kind), 512);
         let (error, cosine) = (pair.compare(&format!("{kind:?}")), pair.cosine());
-        println!("{kind:?}: relative error {error:.5}, cosine {cosine:.6}, loss {loss_here:.4}");
+        report += &format!(
+            "{kind:?}: relative error {error:.5}, cosine {cosine:.6}, loss {loss_here:.4}\n"
+        );
         if !(error < tolerance(kind) && loss_here < loss(kind) && cosine >= 0.999) {
             wrong.push(kind);
         }
     }
-    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(wrong.is_empty(), "{wrong:?}\n{report}");
+    report
 }

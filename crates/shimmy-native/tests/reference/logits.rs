@@ -124,8 +124,11 @@ fn tiny_models_of_every_kind_agree() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     let adapter = dir.path().join("adapter.gguf");
-    tiny::Adapter::new().write(&adapter).unwrap();
     for weights in [TensorType::F32, TensorType::F16] {
+        tiny::Adapter::new()
+            .weights(weights)
+            .write(&adapter)
+            .unwrap();
         tiny::Model::new().weights(weights).write(&path).unwrap();
         for scale in [0.0, 1.0, 0.3] {
             let (mut native, mut llama, tokens) = runners(&path);

@@ -19,6 +19,7 @@ pub struct Adapter {
     seed: u64,
     alpha: f32,
     shape: Shape,
+    weights: TensorType,
 }
 
 impl Default for Adapter {
@@ -35,6 +36,7 @@ impl Adapter {
             seed: 1,
             alpha: 8.0,
             shape: Shape::TINY,
+            weights: TensorType::F32,
         }
     }
 
@@ -65,6 +67,12 @@ impl Adapter {
         self
     }
 
+    /// Sets how the matrices are stored; their rows are 4 and at least 64 numbers long.
+    pub fn weights(mut self, kind: TensorType) -> Self {
+        self.weights = kind;
+        self
+    }
+
     /// The file's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new();
@@ -72,7 +80,7 @@ impl Adapter {
             .metadata("general.architecture", "llama")
             .metadata("general.type", "adapter")
             .metadata("general.name", self.name.as_str())
-            .metadata("general.file_type", TensorType::F32.file_type())
+            .metadata("general.file_type", self.weights.file_type())
             .metadata("general.base_model.count", 1)
             .metadata("general.base_model.0.name", "Tiny Llama")
             .metadata("adapter.type", "lora")
@@ -112,7 +120,7 @@ impl Adapter {
             let name = format!("{weight}.{suffix}");
             let count = (dims[0] * dims[1]) as usize;
             let values = Random::new(self.seed, &name).normals(count, deviation);
-            writer.tensor(Tensor::new(&name, &dims, TensorType::F32, &values));
+            writer.tensor(Tensor::new(&name, &dims, self.weights, &values));
         }
     }
 }

@@ -115,13 +115,16 @@ impl Dimensions {
             None => heads.saturating_mul(layers),
         };
         let per_layer = recurrent_state(number, embedding);
+        // A row has a place with each of its experts, in the layer's width as well as in theirs.
+        let inner = largest(get("expert_feed_forward_length")).saturating_add(embedding / 2);
+        let of_experts = product([largest(get("expert_used_count")), inner]);
         Self {
             weights,
             bytes_per_cell: product([shared_heads, keys.saturating_add(values), HALF]),
             bytes_per_sequence: product([per_layer, layers, FULL]),
             layers,
             embedding,
-            feed_forward: largest(get("feed_forward_length")),
+            feed_forward: largest(get("feed_forward_length")).max(of_experts),
             heads,
             vocabulary: vocabulary(first),
         }
@@ -281,6 +284,20 @@ mod tests {
         };
         assert_eq!(hybrid.footprint(&plan, 7).cache, 1000 * 12 * 12 * 2);
         assert_eq!(hybrid.footprint(&plan, 7).adapters, 7);
+    }
+
+    #[test]
+    fn a_row_has_a_place_with_each_of_its_experts() {
+        let plan = CachePlan {
+            batch: 512,
+            ..CachePlan::default()
+        };
+        let mut entries = sizes();
+        let dense = Dimensions::of(&[metadata(&entries)]).footprint(&plan, 0);
+        entries.push(("llama.expert_used_count", Value::U32(8)));
+        entries.push(("llama.expert_feed_forward_length", Value::U32(32)));
+        let mixed = Dimensions::of(&[metadata(&entries)]).footprint(&plan, 0);
+        assert_eq!(mixed.buffers - dense.buffers, 512 * 3 * (8 * 64 - 256) * 4);
     }
 
     #[test]
