@@ -31,8 +31,15 @@ pub struct Prepared {
 }
 
 /// Texts that are ready for the engine to make vectors of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct PreparedTexts(Vec<Vec<Token>>);
+
+impl PreparedTexts {
+    /// Appends others of the same session.
+    pub fn append(&mut self, mut others: PreparedTexts) {
+        self.0.append(&mut others.0);
+    }
+}
 
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -140,19 +147,28 @@ impl Session {
         self.engine.embedding().map(|(pooling, _)| pooling)
     }
 
-    /// Checks and tokenises texts for [`embed`](Self::embed), on the caller's thread, which wants to
-    /// be a blocking one where they are long. A pair, for a model that ranks, is a prompt of two
-    /// parts, the query and the document; what stands between them is the model's own business.
-    pub fn prepare_texts(&self, texts: &[Prompt]) -> Result<PreparedTexts, EmbedError> {
-        let Some((_, limit)) = self.engine.embedding() else {
-            return Err(EmbedError::Unsupported("embeddings"));
-        };
-        let mut tokenised = Vec::with_capacity(texts.len());
+    /// Refuses texts of which one is far too long to [`embed`](Self::embed), before any has become
+    /// tokens. Looks at the beginnings of long ones: a caller with such wants to be on a blocking
+    /// thread.
+    pub fn check_texts(&self, texts: &[Prompt]) -> Result<(), EmbedError> {
+        let limit = self.longest_text()?;
         for text in texts {
             if let Some(Overlong { at_least, .. }) = overlong::check(self.tokenizer(), text, limit)?
             {
                 return Err(SubmitError::TextFarTooLong { at_least, limit }.into());
             }
+        }
+        Ok(())
+    }
+
+    /// Tokenises texts for [`embed`](Self::embed) that have been
+    /// [checked](Self::check_texts), on the caller's thread, which wants to be a blocking one where
+    /// they are long. A pair, for a model that ranks, is a prompt of two parts, the query and the
+    /// document; what stands between them is the model's own business.
+    pub fn prepare_texts(&self, texts: &[Prompt]) -> Result<PreparedTexts, EmbedError> {
+        let limit = self.longest_text()?;
+        let mut tokenised = Vec::with_capacity(texts.len());
+        for text in texts {
             let tokens = self.tokenize_whole(text)?;
             match tokens.len() {
                 0 => return Err(SubmitError::PromptEmpty.into()),
@@ -161,6 +177,13 @@ impl Session {
             }
         }
         Ok(PreparedTexts(tokenised))
+    }
+
+    /// Tokens of the longest text that vectors are made of.
+    fn longest_text(&self) -> Result<usize, EmbedError> {
+        let embedding = self.engine.embedding();
+        let (_, limit) = embedding.ok_or(EmbedError::Unsupported("embeddings"))?;
+        Ok(limit)
     }
 
     /// A vector for each text, or a score for each pair where the model ranks. Texts of one call,

@@ -13,7 +13,7 @@ use std::sync::mpsc;
 
 pub use reply::Reply;
 pub use runner::StubRunner;
-pub use tokenizer::StubTokenizer;
+pub use tokenizer::{StubTokenizer, Tokenized};
 
 use crate::config::EngineConfig;
 use crate::handle::{EngineHandle, spawn};
@@ -34,6 +34,8 @@ pub struct StubConfig {
     /// Each step first waits for one message, so that a test can hold the engine at any point. A
     /// dropped sender opens the gate for good.
     pub gate: Option<mpsc::Receiver<()>>,
+    /// Is told of every text that becomes tokens.
+    pub tokenized: Option<mpsc::Sender<Tokenized>>,
     /// Adapters that are said to be loaded; each adds its id to the first byte of a reply.
     pub adapters: usize,
     /// Whether rows of a batch may have different ones.
@@ -60,6 +62,7 @@ impl Default for StubConfig {
             fail_at_step: None,
             panic_at_step: None,
             gate: None,
+            tokenized: None,
             adapters: 0,
             mixes_adapters: true,
             generates: true,
@@ -73,8 +76,9 @@ impl Default for StubConfig {
 }
 
 /// A session on a stub engine.
-pub fn session(stub: StubConfig, engine: EngineConfig) -> Session {
-    let tokenizer: Arc<dyn Tokenizer> = Arc::new(StubTokenizer::default());
+pub fn session(mut stub: StubConfig, engine: EngineConfig) -> Session {
+    let tokenizer = StubTokenizer::telling(stub.tokenized.take());
+    let tokenizer: Arc<dyn Tokenizer> = Arc::new(tokenizer);
     let adapters = stub.adapters;
     let handle = start(stub, engine, Arc::clone(&tokenizer));
     Session::new(tokenizer, handle, adapters)

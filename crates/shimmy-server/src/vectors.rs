@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use shimmy_engine::{Embeddings, Pooling, Prompt, PromptPart};
+use shimmy_engine::{Embeddings, Pooling, PreparedTexts, Prompt, PromptPart, Session};
 
 use crate::answer::{MODEL_FIELD, find_model};
 use crate::blocking;
@@ -75,6 +75,9 @@ pub(crate) async fn rank(
     run(state, model, "documents", pairs.collect()).await
 }
 
+/// Bytes of texts that are made tokens of at a time: some tens of milliseconds.
+const PREPARED_BYTES: usize = 256 << 10;
+
 /// What is said where an adapter is named for vectors.
 const NO_ADAPTERS: &str = "is an adapter, and vectors are made without adapters: name its model";
 
@@ -88,11 +91,8 @@ async fn run(
         return Err(ApiError::field(MODEL_FIELD, NO_ADAPTERS));
     }
     let count = texts.len();
-    let session = model.session.clone();
-    let is_long = blocking::is_long(texts.iter().map(Prompt::bytes).sum());
-    let prepare = move || session.prepare_texts(&texts).map_err(ApiError::from);
     let made = async {
-        let texts = blocking::run(is_long, prepare).await?;
+        let texts = prepare(&model.session, texts).await?;
         Ok::<_, ApiError>(model.session.embed(texts).await?)
     };
     let made = tokio::select! {
@@ -114,6 +114,36 @@ async fn run(
         vectors,
         tokens: tokens.iter().sum(),
     })
+}
+
+/// Makes tokens of texts. Nothing of them is begun once nobody waits for it any more, since who
+/// indexes a library sends a book at a time.
+async fn prepare(session: &Session, texts: Vec<Prompt>) -> Result<PreparedTexts, ApiError> {
+    let is_long = blocking::is_long(texts.iter().map(Prompt::bytes).sum());
+    let texts = Arc::new(texts);
+    let check = {
+        let (session, texts) = (session.clone(), Arc::clone(&texts));
+        move || Ok(session.check_texts(&texts)?)
+    };
+    blocking::run(is_long, check).await?;
+    let mut prepared = PreparedTexts::default();
+    let mut first = 0;
+    while first < texts.len() {
+        let mut bytes = 0;
+        let rest = texts[first..].iter();
+        let fits = |text: &&Prompt| {
+            bytes += text.bytes();
+            bytes <= PREPARED_BYTES
+        };
+        let end = first + rest.take_while(fits).count().max(1);
+        let prepare = {
+            let (session, texts) = (session.clone(), Arc::clone(&texts));
+            move || Ok(session.prepare_texts(&texts[first..end])?)
+        };
+        prepared.append(blocking::run(is_long, prepare).await?);
+        first = end;
+    }
+    Ok(prepared)
 }
 
 /// A vector of length 1, of its first numbers only where the request says how many.

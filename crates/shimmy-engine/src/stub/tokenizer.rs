@@ -1,6 +1,9 @@
 //! The stub's vocabulary: the 256 bytes and ChatML's three special tokens. It must not know what is
 //! said with them.
 
+use std::sync::mpsc;
+use std::thread::{self, ThreadId};
+
 use crate::error::TokenizeError;
 use crate::runner::{FillInTheMiddle, Specials, TextMarks, Token, Tokenizer};
 
@@ -13,6 +16,26 @@ pub(super) const VOCABULARY: usize = 259;
 #[derive(Debug)]
 pub struct StubTokenizer {
     specials: Vec<String>,
+    tokenized: Option<mpsc::Sender<Tokenized>>,
+}
+
+/// A text that became tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tokenized {
+    /// How long it was.
+    pub bytes: usize,
+    /// Who did it.
+    pub thread: ThreadId,
+}
+
+impl StubTokenizer {
+    /// One that tells of every text that it makes tokens of.
+    pub fn telling(tokenized: Option<mpsc::Sender<Tokenized>>) -> Self {
+        Self {
+            tokenized,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for StubTokenizer {
@@ -20,6 +43,7 @@ impl Default for StubTokenizer {
         let specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
         Self {
             specials: specials.map(str::to_owned).to_vec(),
+            tokenized: None,
         }
     }
 }
@@ -30,6 +54,13 @@ impl Tokenizer for StubTokenizer {
     }
 
     fn tokenize(&self, text: &str, specials: Specials) -> Result<Vec<Token>, TokenizeError> {
+        if let Some(tokenized) = &self.tokenized {
+            // Who asked to be told may have heard enough.
+            let _ = tokenized.send(Tokenized {
+                bytes: text.len(),
+                thread: thread::current().id(),
+            });
+        }
         let mut tokens = Vec::with_capacity(text.len());
         let mut rest = text;
         while let Some(first) = rest.chars().next() {

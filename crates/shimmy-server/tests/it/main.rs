@@ -44,5 +44,6 @@ mod schema;
 mod store;
 mod stream;
 mod support;
+mod threads;
 mod tool_use;
 mod websocket;
