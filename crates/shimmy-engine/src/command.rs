@@ -2,7 +2,7 @@
 //! what becomes of it there.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,6 +38,9 @@ pub(crate) enum Command {
 pub(crate) struct EmbedJob {
     pub(crate) texts: Vec<Vec<Token>>,
     pub(crate) reply: oneshot::Sender<Result<Vec<Vec<f32>>, GenerateError>>,
+    pub(crate) submitted: Instant,
+    /// The time that it has in all.
+    pub(crate) deadline: Option<Duration>,
     /// As in [`Submission`].
     pub(crate) place: Place,
 }

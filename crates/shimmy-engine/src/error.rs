@@ -130,6 +130,12 @@ pub enum GenerateError {
         /// The configured limit.
         seconds: u64,
     },
+    /// Its time was over before there was anything to show for it.
+    #[error("the request was not done within {milliseconds} ms")]
+    OutOfTime {
+        /// The time that it had.
+        milliseconds: u64,
+    },
     /// The output can no longer satisfy the grammar or schema.
     #[error("constrained output failed: {0}")]
     Constraint(String),

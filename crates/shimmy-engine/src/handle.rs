@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc as inbox;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -212,12 +212,18 @@ impl EngineHandle {
     }
 
     /// Makes vectors of texts, none of which is longer than [`embedding`](Self::embedding) says.
-    pub(crate) async fn embed(&self, texts: Vec<Vec<Token>>) -> Result<Vec<Vec<f32>>, EmbedError> {
+    pub(crate) async fn embed(
+        &self,
+        texts: Vec<Vec<Token>>,
+        deadline: Option<Duration>,
+    ) -> Result<Vec<Vec<f32>>, EmbedError> {
         let place = Place::take(&self.shared)?;
         let (reply, answer) = oneshot::channel();
         let job = EmbedJob {
             texts,
             reply,
+            submitted: Instant::now(),
+            deadline,
             place,
         };
         let sent = self.commands.send(Command::Embed(Box::new(job)));

@@ -4,6 +4,7 @@
 //! One thread owns all of it. There is no lock and nothing shared but counters.
 
 mod cache;
+mod embed;
 mod recover;
 mod step;
 
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::command::Command;
 use crate::config::EngineConfig;
+use crate::costs::StepCosts;
 use crate::embed::EmbedQueue;
 use crate::error::GenerateError;
 use crate::offload::Offloaded;
@@ -72,6 +74,10 @@ fn run(
         offloaded: Offloaded::new(config.offload_bytes),
         store: config.store.clone().map(Store::open),
         drafts: config.drafts,
+        embed_costs: StepCosts::default(),
+        last_step: Duration::ZERO,
+        longest_gap: config.longest_gap,
+        rows: limits.batch,
         runner,
         tokenizer,
         queue_timeout: config.queue_timeout,
@@ -102,6 +108,14 @@ struct Engine<'a> {
     leaving: Vec<(AdapterId, oneshot::Sender<bool>)>,
     /// Prefixes that have left the cache.
     offloaded: Offloaded,
+    /// What it costs to embed so many tokens at a time.
+    embed_costs: StepCosts,
+    /// How long the last turn's step took.
+    last_step: Duration,
+    /// How long a running answer may wait for its next token.
+    longest_gap: Duration,
+    /// Rows of a step, at most.
+    rows: usize,
     store: Option<Store>,
     drafts: bool,
     runner: &'a mut dyn Runner,
@@ -212,6 +226,7 @@ impl Engine<'_> {
         let cancelled: Vec<RequestId> = self
             .requests
             .iter()
+        self.embeds.drop_unwanted(now, self.queue_timeout);
             .filter(|(_, r)| gone(r))
             .map(|(&id, _)| id)
             .collect();
@@ -231,18 +246,6 @@ impl Engine<'_> {
             .collect();
         for id in late {
             self.fail(id, GenerateError::QueueTimeout { seconds });
-        }
-    }
-
-    /// Makes vectors of some texts, between two steps.
-    fn embed(&mut self) {
-        let Some((_, most)) = self.runner.embedding() else {
-            return;
-        };
-        let texts = self.embeds.next_batch(most);
-        if !texts.is_empty() {
-            let vectors = self.runner.embed(&texts);
-            self.embeds.take(vectors);
         }
     }
 

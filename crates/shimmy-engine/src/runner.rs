@@ -4,6 +4,7 @@
 //! [`Tokenizer`], which is shared with the threads that prepare requests. Nothing above this file
 //! may know which backend it talks to.
 
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -215,6 +216,21 @@ pub trait Runner {
     /// A vector for each text, each computed on its own; all together have no more tokens than
     /// [`embedding`](Self::embedding) says. The KV cache is left as it is.
     fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, RunnerError>;
+
+    /// Whether a text can be embedded [in parts](Self::embed_part), so that others have their turns
+    /// in between: not where a token sees those behind it.
+    fn embeds_in_parts(&self) -> bool;
+
+    /// Computes one part of a text, and with the last one its vector, which is none before that.
+    ///
+    /// The parts of a text come in order and without [`embed`](Self::embed) in between. The one that
+    /// begins at 0 begins a new text, whether the one before was finished or not. Only asked for
+    /// where [`embeds_in_parts`](Self::embeds_in_parts) says that it can be done.
+    fn embed_part(
+        &mut self,
+        text: &[Token],
+        part: Range<usize>,
+    ) -> Result<Option<Vec<f32>>, RunnerError>;
 }
 
 /// What becomes of text that spells a special token, such as `<|im_start|>`.

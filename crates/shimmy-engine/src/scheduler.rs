@@ -166,6 +166,11 @@ impl Scheduler {
         self.adopt_limit();
     }
 
+    /// Changes how long an answer may wait for its next token while prompts are computed.
+    pub(crate) fn set_longest_gap(&mut self, gap: Duration) {
+        self.policy.longest_gap = gap;
+    }
+
     /// The running request that came first, with the number of its known tokens.
     pub(crate) fn oldest_running(&self) -> Option<(RequestId, usize)> {
         let Running { sequence, .. } = self.running.first()?;

@@ -1,6 +1,7 @@
 //! What the server and the command line call: a model ready to answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::constraint;
 use crate::embed::{EmbedError, Embeddings, Pooling};
@@ -187,13 +188,16 @@ impl Session {
     }
 
     /// A vector for each text, or a score for each pair where the model ranks. Texts of one call,
-    /// and of calls that come together, share steps.
+    /// and of calls that come together, share steps; those of running answers come in between.
+    /// Dropping the future ends the work with the next turn. With a `deadline`, all of it has so much
+    /// time.
     pub async fn embed(
         &self,
         PreparedTexts(texts): PreparedTexts,
+        deadline: Option<Duration>,
     ) -> Result<Embeddings, EmbedError> {
         let tokens = texts.iter().map(|text| text.len() as u32).collect();
-        let vectors = self.engine.embed(texts).await?;
+        let vectors = self.engine.embed(texts, deadline).await?;
         Ok(Embeddings { vectors, tokens })
     }
 

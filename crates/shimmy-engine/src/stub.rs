@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 pub use reply::Reply;
-pub use runner::StubRunner;
+pub use runner::{Computed, StubRunner};
 pub use tokenizer::{StubTokenizer, Tokenized};
 
 use crate::config::EngineConfig;
@@ -52,6 +52,12 @@ pub struct StubConfig {
     pub sequences: usize,
     /// Rows of a batch.
     pub batch: usize,
+    /// Tokens of the longest text that it makes a vector of.
+    pub longest_text: usize,
+    /// Whether it does so in parts.
+    pub embeds_in_parts: bool,
+    /// Is told of everything that is computed.
+    pub computed: Option<mpsc::Sender<Computed>>,
 }
 
 impl Default for StubConfig {
@@ -71,6 +77,9 @@ impl Default for StubConfig {
             full_at_step: None,
             sequences: 8,
             batch: 64,
+            longest_text: 64,
+            embeds_in_parts: true,
+            computed: None,
         }
     }
 }

@@ -152,6 +152,12 @@ impl Context {
         !self.memory.is_null()
     }
 
+    /// Whether no token sees those behind it, so that a text can be computed in parts.
+    pub fn is_causal(&self) -> bool {
+        // SAFETY: the context is alive; the function only reads it.
+        self.has_memory() && unsafe { sys::llama_get_causal_attn(self.raw.as_ptr()) }
+    }
+
     /// Computes a batch. Blocks until done.
     ///
     /// After an error there is no output; [`DecodeError`] tells what becomes of the cache.

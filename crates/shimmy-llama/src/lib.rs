@@ -43,6 +43,7 @@ mod error;
 mod logging;
 mod lora;
 mod model;
+mod reader;
 mod runner;
 mod tokenizer;
 

@@ -1,5 +1,6 @@
 //! The engine's [`Runner`] on llama.cpp: translates sequences, adapters and errors.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::context::{AbortFlag, Context, ContextOptions, Pool};
 use crate::error::{DecodeError, LlamaError};
 use crate::lora::Adapter;
 use crate::model::Model;
+use crate::reader::Reader;
 
 /// How a runner is made.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +44,9 @@ pub struct LlamaRunner {
     most_cells: usize,
     /// Makes vectors of texts; made when first asked for.
     embedder: Option<Context>,
+    /// Computes a text in parts; likewise.
+    reader: Option<Reader>,
+    embeds_in_parts: bool,
 }
 
 /// Tokens of the texts that are embedded together, at most: an embedder's memory for intermediate
@@ -106,6 +111,7 @@ impl LlamaRunner {
         let context = Context::new(Arc::clone(&model), &context_options, abort.clone())?;
         let (sequences, batch) = (context.sequences(), context.max_rows());
         // An encoder reads texts as a whole and keeps nothing of them; only the embedder is needed.
+        let is_causal = context.is_causal();
         let context = Some(context).filter(Context::has_memory);
         let generates = context.is_some();
         let limits = RunnerLimits {
@@ -121,6 +127,8 @@ impl LlamaRunner {
             // A context applies its adapters to all rows.
             mixes_adapters: false,
         };
+        // A head that ranks sees the text as a whole.
+        let embeds_in_parts = is_causal && model.pooling() != Some(Pool::Rank);
         Ok(Self {
             context,
             adapters,
@@ -131,6 +139,8 @@ impl LlamaRunner {
             limits,
             most_cells: limits.cells,
             embedder: None,
+            reader: None,
+            embeds_in_parts,
         })
     }
 
@@ -287,6 +297,28 @@ impl Runner for LlamaRunner {
         }
         Ok(vectors)
     }
+
+    fn embeds_in_parts(&self) -> bool {
+        self.embeds_in_parts
+    }
+
+    fn embed_part(
+        &mut self,
+        text: &[Token],
+        part: Range<usize>,
+    ) -> Result<Option<Vec<f32>>, RunnerError> {
+        let (pooling, _) = self.embedding().ok_or(RunnerError::InvalidBatch)?;
+        let begun = self.reader.take();
+        let fits = |reader: &Reader| reader.context.cells() >= text.len();
+        let mut reader = match begun.filter(fits) {
+            Some(reader) => reader,
+            None => self.new_reader(text.len())?,
+        };
+        // After an error it is gone, with all that it may hold.
+        let vector = reader.go_on(text, part, pooling)?;
+        self.reader = Some(reader);
+        Ok(vector)
+    }
 }
 
 impl LlamaRunner {
@@ -325,6 +357,21 @@ impl LlamaRunner {
             RunnerError::Failed("llama.cpp gave no embedding for a text".to_owned())
         })?);
         Ok(())
+    }
+
+    /// What reads texts of so many tokens in parts.
+    fn new_reader(&self, cells: usize) -> Result<Reader, RunnerError> {
+        let cells = cells.next_power_of_two().max(FIRST_EMBEDDED) as u32;
+        let options = ContextOptions {
+            cells: Some(cells),
+            sequences: 1,
+            // A pool would see one part only.
+            embeddings: Some(Pool::None),
+            ..self.options.clone()
+        };
+        let context = Context::new(Arc::clone(&self.model), &options, self.abort.clone())
+            .map_err(|error| RunnerError::Failed(error.to_string()))?;
+        Ok(Reader::new(context))
     }
 
     /// The context that embeds, with room for so many rows.

@@ -1,5 +1,6 @@
 //! The engine's [`Runner`] on this crate's arithmetic: translates batches, sequences and errors.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use crate::cache::Cache;
 use crate::model::Model;
 use crate::step::{Adapted, Rows, Stepper};
 use crate::threads::physical_cores;
-use crate::vectors::vectors;
+use crate::vectors::{Unfinished, vectors};
 
 /// How a runner is made.
 #[derive(Debug, Clone)]
@@ -59,6 +60,8 @@ pub struct NativeRunner {
     /// By [`AdapterId`]; none where one was unloaded, so that no number gets a second meaning.
     adapters: Vec<Option<Arc<Adapter>>>,
     abort: Arc<AtomicBool>,
+    /// The text that is embedded in parts.
+    unfinished: Option<Unfinished>,
     rows: Rows,
     /// For each row of the last batch its place among the outputs.
     outputs: Vec<Option<usize>>,
@@ -95,6 +98,7 @@ impl NativeRunner {
             ),
             adapters,
             abort: options.abort,
+            unfinished: None,
             rows: Rows::default(),
             outputs: Vec::new(),
             model,
@@ -282,5 +286,33 @@ impl Runner for NativeRunner {
         self.outputs.clear();
         let vectors = vectors(&mut self.stepper, texts, self.limits.batch, &self.abort);
         vectors.map_err(|_| RunnerError::Aborted)
+    }
+
+    fn embeds_in_parts(&self) -> bool {
+        true
+    }
+
+    fn embed_part(
+        &mut self,
+        text: &[Token],
+        part: Range<usize>,
+    ) -> Result<Option<Vec<f32>>, RunnerError> {
+        let begun = self.unfinished.take().filter(|_| part.start > 0);
+        let mut unfinished = begun.unwrap_or_else(|| Unfinished::new(&self.stepper, text.len()));
+        let known = |token: &Token| (*token as usize) < self.limits.vocabulary;
+        let goes_on = unfinished.done() == part.start && part.end <= text.len();
+        if !goes_on || !text.iter().all(known) {
+            return Err(RunnerError::InvalidBatch);
+        }
+        self.outputs.clear();
+        let stepper = &mut self.stepper;
+        unfinished
+            .go_on(stepper, (text, part.end), self.limits.batch, &self.abort)
+            .map_err(|_| RunnerError::Aborted)?;
+        if part.end == text.len() {
+            return Ok(Some(unfinished.into_vector()));
+        }
+        self.unfinished = Some(unfinished);
+        Ok(None)
     }
 }

@@ -35,12 +35,7 @@ pub(crate) fn vectors(
         stepper.run_to_vectors(&step, &mut cache, abort)?;
         for (place, &(text, position)) in rows.iter().enumerate() {
             let length = texts[text].len();
-            let counts = match pooling {
-                Pooling::Cls => position == 0,
-                Pooling::Last | Pooling::Rank => position + 1 == length,
-                Pooling::Mean => true,
-            };
-            if counts {
+            if counts(pooling, position, length) {
                 let row = stepper.vector(place);
                 add(&mut vectors[text], row, pooling, length);
             }
@@ -53,6 +48,74 @@ pub(crate) fn vectors(
         }
     }
     Ok(vectors)
+}
+
+/// A text whose rows are computed in parts.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    cache: Cache,
+    vector: Vec<f32>,
+}
+
+impl Unfinished {
+    /// Nothing of a text of so many tokens.
+    pub(crate) fn new(stepper: &Stepper, length: usize) -> Self {
+        let model = stepper.model();
+        Self {
+            cache: Cache::new(Stepper::shape(model), length, 1),
+            vector: vec![0.0; model.plan.width],
+        }
+    }
+
+    /// How many of its tokens are computed.
+    pub(crate) fn done(&self) -> usize {
+        self.cache.length(0).unwrap_or(0)
+    }
+
+    /// Computes its next tokens up to `end`, in steps of `batch` rows at most.
+    pub(crate) fn go_on(
+        &mut self,
+        stepper: &mut Stepper,
+        (text, end): (&[Token], usize),
+        batch: usize,
+        abort: &AtomicBool,
+    ) -> Result<(), Aborted> {
+        let pooling = stepper.model().plan.pooling;
+        let mut step = Rows::default();
+        while self.done() < end {
+            let first = self.done();
+            let rows = batch.min(end - first);
+            step.clear();
+            step.sequences.push((0, 0, rows));
+            step.tokens.extend(&text[first..first + rows]);
+            step.positions.extend(first as u32..(first + rows) as u32);
+            step.outputs.extend(0..rows);
+            // It was made large enough.
+            self.cache.extend(&[(0, rows)]).map_err(|_| Aborted)?;
+            stepper.run_to_vectors(&step, &mut self.cache, abort)?;
+            for place in 0..rows {
+                if counts(pooling, first + place, text.len()) {
+                    add(&mut self.vector, stepper.vector(place), pooling, text.len());
+                }
+            }
+            self.cache.advance(0, rows);
+        }
+        Ok(())
+    }
+
+    /// What became of all of it.
+    pub(crate) fn into_vector(self) -> Vec<f32> {
+        self.vector
+    }
+}
+
+/// Whether the row at a position of a text counts for its vector.
+fn counts(pooling: Pooling, position: usize, length: usize) -> bool {
+    match pooling {
+        Pooling::Cls => position == 0,
+        Pooling::Last | Pooling::Rank => position + 1 == length,
+        Pooling::Mean => true,
+    }
 }
 
 /// Makes a step of rows, which are in order.

@@ -93,7 +93,7 @@ async fn run(
     let count = texts.len();
     let made = async {
         let texts = prepare(&model.session, texts).await?;
-        Ok::<_, ApiError>(model.session.embed(texts).await?)
+        Ok::<_, ApiError>(model.session.embed(texts, state.config.deadline).await?)
     };
     let made = tokio::select! {
         biased;

@@ -2,7 +2,7 @@
 //! It must not know how requests come in, nor what is done when a step fails.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Engine;
 use crate::error::GenerateError;
@@ -12,6 +12,8 @@ use crate::shared::Shared;
 
 impl Engine<'_> {
     pub(super) fn step(&mut self) {
+        self.last_step = Duration::ZERO;
+        self.share_gap();
         self.draft();
         let mut plan = self.scheduler.plan();
         let now = Instant::now();
@@ -45,8 +47,9 @@ impl Engine<'_> {
             .and_then(|()| self.runner.decode(&plan.batch));
         match outcome {
             Ok(()) => {
+                self.last_step = begun.elapsed();
                 self.shared.steps.fetch_add(1, Ordering::Relaxed);
-                self.scheduler.observe(plan.batch.len(), begun.elapsed());
+                self.scheduler.observe(plan.batch.len(), self.last_step);
                 self.scheduler.apply(&plan);
                 self.sample(&plan);
             }

@@ -3,6 +3,7 @@
 //! [`Reply`](super::Reply).
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
 use super::StubConfig;
@@ -22,6 +23,17 @@ pub struct StubRunner {
     steps: usize,
     /// Cells that were ever written: each gets a number of its own.
     cells: usize,
+    /// How much of a text was computed in parts, and what is known of it.
+    text: (usize, Vec<f32>),
+}
+
+/// What the stub computed in one go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Computed {
+    /// A step of so many rows.
+    Step(usize),
+    /// So many tokens of texts.
+    Texts(usize),
 }
 
 /// What one sequence holds.
@@ -45,6 +57,23 @@ impl StubRunner {
             outputs: Vec::new(),
             steps: 0,
             cells: 0,
+            text: (0, Vec::new()),
+        }
+    }
+
+    /// Waits until the test lets it compute.
+    fn pass_gate(&mut self) {
+        if let Some(gate) = &self.config.gate
+            && gate.recv().is_err()
+        {
+            self.config.gate = None;
+        }
+    }
+
+    fn tell(&self, computed: Computed) {
+        if let Some(listener) = &self.config.computed {
+            // Who asked to be told may have heard enough.
+            let _ = listener.send(computed);
         }
     }
 
@@ -90,11 +119,8 @@ impl Runner for StubRunner {
     }
 
     fn decode(&mut self, batch: &Batch) -> Result<(), RunnerError> {
-        if let Some(gate) = &self.config.gate
-            && gate.recv().is_err()
-        {
-            self.config.gate = None;
-        }
+        self.pass_gate();
+        self.tell(Computed::Step(batch.len()));
         let step = self.steps;
         self.steps += 1;
         if self.config.fail_from_step.is_some_and(|from| step >= from)
@@ -210,20 +236,51 @@ impl Runner for StubRunner {
     }
 
     fn embedding(&self) -> Option<(Pooling, usize)> {
-        Some((Pooling::Mean, self.config.batch))
+        Some((Pooling::Mean, self.config.longest_text))
     }
 
     /// How often each of eight kinds of bytes comes up.
     fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, RunnerError> {
+        self.pass_gate();
         let tokens: usize = texts.iter().map(Vec::len).sum();
-        assert!(tokens <= self.config.batch, "more than one call may have");
+        self.tell(Computed::Texts(tokens));
+        assert!(
+            tokens <= self.config.longest_text,
+            "more than one call may have"
+        );
         let vector = |text: &Vec<Token>| {
             let mut counts = vec![0.0; 8];
-            for &token in text {
-                counts[token as usize % 8] += 1.0;
-            }
+            count_kinds(text, &mut counts);
             counts
         };
         Ok(texts.iter().map(vector).collect())
+    }
+
+    fn embeds_in_parts(&self) -> bool {
+        self.config.embeds_in_parts
+    }
+
+    fn embed_part(
+        &mut self,
+        text: &[Token],
+        part: Range<usize>,
+    ) -> Result<Option<Vec<f32>>, RunnerError> {
+        assert!(self.config.embeds_in_parts, "a text in parts");
+        self.pass_gate();
+        self.tell(Computed::Texts(part.len()));
+        if part.start == 0 {
+            self.text = (0, vec![0.0; 8]);
+        }
+        let (done, counts) = &mut self.text;
+        assert_eq!(*done, part.start, "a gap in a text");
+        *done = part.end;
+        count_kinds(&text[part.clone()], counts);
+        Ok((part.end == text.len()).then(|| counts.clone()))
+    }
+}
+
+fn count_kinds(tokens: &[Token], counts: &mut [f32]) {
+    for &token in tokens {
+        counts[token as usize % 8] += 1.0;
     }
 }

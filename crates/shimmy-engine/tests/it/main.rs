@@ -3,6 +3,7 @@
 mod adapters;
 mod cancel;
 mod constrained;
+mod embed;
 mod faults;
 mod limits;
 mod prefix;

@@ -239,7 +239,7 @@ async fn texts_become_vectors_beside_running_answers() {
         .map(|n| Prompt::marked("\u{1}".repeat(n % 7 + 1)))
         .collect();
     let prepared = session.prepare_texts(&texts).expect("texts");
-    let embedded = session.embed(prepared).await.expect("vectors");
+    let embedded = session.embed(prepared, None).await.expect("vectors");
     assert_eq!(embedded.vectors.len(), 50);
     for (n, vector) in embedded.vectors.iter().enumerate() {
         assert_eq!(vector[1], (n % 7 + 1) as f32);
@@ -254,7 +254,14 @@ async fn texts_become_vectors_beside_running_answers() {
     );
     assert!(session.prepare_texts(&[Prompt::default()]).is_err());
     let none = session.prepare_texts(&[]).expect("none");
-    assert!(session.embed(none).await.expect("none").vectors.is_empty());
+    assert!(
+        session
+            .embed(none, None)
+            .await
+            .expect("none")
+            .vectors
+            .is_empty()
+    );
     drop(running);
 }
 

@@ -330,3 +330,23 @@ fn texts_embedded_together_have_the_vectors_they_have_alone() {
     let many = vec![texts[0].clone(); 130];
     assert_eq!(runner.embed(&many).expect("vectors").len(), 130);
 }
+
+#[test]
+fn a_text_in_parts_has_the_vector_it_has_as_a_whole() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    assert!(runner.embeds_in_parts());
+    let text: Vec<Token> = "a text of some length".bytes().map(Token::from).collect();
+    let whole = runner.embed(std::slice::from_ref(&text)).expect("a vector");
+    // One that is not finished leaves nothing behind.
+    assert_eq!(runner.embed_part(&text, 0..7), Ok(None));
+    assert_eq!(runner.embed_part(&text, 0..9), Ok(None));
+    assert_eq!(runner.embed_part(&text, 9..10), Ok(None));
+    let vector = runner.embed_part(&text, 10..text.len()).expect("computed");
+    let vector = vector.expect("a vector with the last part");
+    let most = whole[0].iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+    for (part, whole) in vector.iter().zip(&whole[0]) {
+        assert!((part - whole).abs() < most * 1e-2, "{part} {whole}");
+    }
+    assert!(runner.embed_part(&text, 3..5).is_err(), "a gap");
+}

@@ -29,6 +29,7 @@ fn marked(tokenizer: &LlamaTokenizer, text: &str) -> Vec<Token> {
 fn an_encoder_makes_vectors_and_says_that_it_does_nothing_else() {
     let (mut runner, tokenizer) = open(&Encoder::new());
     assert!(!runner.limits().generates);
+    assert!(!runner.embeds_in_parts(), "every token sees all others");
     assert_eq!(runner.embedding(), Some((Pooling::Mean, 128)));
     let texts = ["one text", "another", "one text"].map(|text| marked(&tokenizer, text));
     let vectors = runner.embed(&texts).unwrap();

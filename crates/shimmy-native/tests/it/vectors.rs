@@ -31,6 +31,23 @@ fn a_text_has_the_same_vector_in_any_company_and_the_cache_stays() {
 }
 
 #[test]
+fn a_text_in_parts_has_the_very_vector_it_has_as_a_whole() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    assert!(runner.embeds_in_parts());
+    let text = bytes(&"long ".repeat(30));
+    let whole = runner.embed(std::slice::from_ref(&text)).unwrap().remove(0);
+    // One that is not finished leaves nothing behind.
+    assert_eq!(runner.embed_part(&text, 0..7), Ok(None));
+    assert_eq!(runner.embed_part(&text, 0..65), Ok(None));
+    prefill(&mut runner, A, 0, &bytes("in between"), 8);
+    assert_eq!(runner.embed_part(&text, 65..66), Ok(None));
+    assert_eq!(runner.embed_part(&text, 66..text.len()), Ok(Some(whole)));
+    let gap = runner.embed_part(&text, 3..5);
+    assert_eq!(gap, Err(RunnerError::InvalidBatch));
+}
+
+#[test]
 fn adapters_do_not_change_vectors() {
     let files = Files::new();
     let path = files.path("adapter.gguf");

@@ -154,7 +154,7 @@ impl From<GenerateError> for ApiError {
         let kind = match error {
             GenerateError::Backend(_) | GenerateError::Constraint(_) => ErrorKind::GenerationFailed,
             GenerateError::CacheExhausted { .. } => ErrorKind::ContextLength,
-            GenerateError::QueueTimeout { .. } => ErrorKind::Busy,
+            GenerateError::QueueTimeout { .. } | GenerateError::OutOfTime { .. } => ErrorKind::Busy,
             GenerateError::EngineStopped => ErrorKind::Unavailable,
         };
         Self::new(kind, without_folders(&message))
