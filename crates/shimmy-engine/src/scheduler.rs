@@ -111,7 +111,7 @@ impl Scheduler {
     /// Forgets what the KV cache holds, after the runner has started over.
     pub(crate) fn forget_cache(&mut self) {
         for running in &mut self.running {
-            running.sequence.computed = 0;
+            running.sequence.forget();
         }
         self.prefixes.forget_all();
     }
@@ -120,7 +120,7 @@ impl Scheduler {
     pub(crate) fn lost(&mut self, slot: SequenceId) {
         self.prefixes.lost(slot);
         if let Some(running) = self.running.iter_mut().find(|r| r.slot == slot) {
-            running.sequence.computed = 0;
+            running.sequence.forget();
             let request = running.sequence.request;
             self.started.retain(|(id, _)| *id != request);
             self.started.push((request, 0));

@@ -84,8 +84,7 @@ impl Scheduler {
             "no room in the KV cache: computed later"
         );
         self.prefixes.release(slot);
-        sequence.computed = 0;
-        sequence.draft.clear();
+        sequence.forget();
         self.waiting.push_front(sequence);
         true
     }

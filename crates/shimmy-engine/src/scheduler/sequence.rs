@@ -26,6 +26,13 @@ impl Sequence {
         self.tokens.len() - self.computed
     }
 
+    /// Takes note that the cache holds nothing of it. A draft goes too: it stands behind the last known
+    /// token, which is not the next row any more.
+    pub(super) fn forget(&mut self) {
+        self.computed = 0;
+        self.draft.clear();
+    }
+
     /// Whether one row is all there is to compute before the next token.
     pub(super) fn is_decoding(&self) -> bool {
         self.pending() == 1

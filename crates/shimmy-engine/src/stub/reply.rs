@@ -18,6 +18,8 @@ pub enum Reply {
     /// A token that depends on every token before it, without end: any mistake in what a sequence
     /// holds changes all that follows.
     Mixed,
+    /// The letter after the last one, without end: what is easily drafted.
+    Alphabet,
     /// No certainty at all: each letter has a probability that depends on every token before it,
     /// so what is said is the sampler's draw.
     Uncertain,
@@ -48,6 +50,7 @@ impl Reply {
     fn next_token(&self, tokens: &[Token], prompt: usize, adapters: &[AdapterScale]) -> Token {
         let (reply, position) = match self {
             Reply::Mixed | Reply::Uncertain => return mixed(tokens, adapters),
+            Reply::Alphabet => return letter_after(tokens.last().copied()),
             Reply::Fixed(text) => (text.as_bytes().to_vec(), tokens.len() - prompt),
             Reply::Echo => echo(tokens, prompt),
         };
@@ -60,6 +63,11 @@ impl Reply {
             None => IM_END,
         }
     }
+}
+
+fn letter_after(token: Option<Token>) -> Token {
+    let first = Token::from(b'a');
+    first + (token.unwrap_or(0) + 26 - first % 26 + 1) % 26
 }
 
 /// The reply to echo and how much of it has been said.

@@ -74,40 +74,45 @@ fn a_panic_in_the_backend_ends_the_engine_and_its_answers_but_not_the_process() 
 fn a_bystander_of_a_failed_step_is_computed_again_with_the_same_answer() {
     // Where two adapter sets do not share a step, only one of the two is in the failing one.
     let stub = |fail_at_step| StubConfig {
-        reply: Reply::Mixed,
+        // What is drafted must not outlive the cache.
+        reply: Reply::Alphabet,
         adapters: 1,
         mixes_adapters: false,
         fail_at_step,
         ..StubConfig::default()
     };
-    let request = |prompt| GenerateRequest {
-        max_tokens: Some(20),
-        ..ask(prompt)
+    // Both prompts are longer than a batch, so that they come in parts when they come again.
+    let plain = || GenerateRequest {
+        max_tokens: Some(200),
+        ..ask(&"abcdefghijklmnopqrstuvwxyz".repeat(8))
     };
     let adapted = || GenerateRequest {
         adapters: vec![shimmy_engine::AdapterScale {
             id: shimmy_engine::AdapterId(0),
             scale: 1.0,
         }],
-        ..request("adapted")
+        ..plain()
     };
-    let alone = {
+    let alone = [plain(), adapted()].map(|request| {
         let session = session(stub(None), EngineConfig::default());
-        whole(session.generate(request("plain")).expect("taken")).0
-    };
-    let (session, steps) = gated(stub(Some(3)), EngineConfig::default());
-    let plain = session.generate(request("plain")).expect("taken");
-    let mut broken = session.generate(adapted()).expect("taken");
-    drop(steps);
-    let mut last = None;
-    while let Some(event) = broken.next_blocking() {
-        last = Some(event);
-    }
-    assert!(
-        matches!(last, Some(Event::Failed(_) | Event::Finished(_))),
-        "{last:?}"
-    );
-    if matches!(last, Some(Event::Failed(_))) {
-        assert_eq!(whole(plain).0, alone);
+        whole(session.generate(request).expect("taken")).0
+    });
+    for failing in 6..14 {
+        let (session, steps) = gated(stub(Some(failing)), EngineConfig::default());
+        let both = [plain(), adapted()].map(|request| session.generate(request).expect("taken"));
+        drop(steps);
+        let mut failed = 0;
+        for (mut running, alone) in both.into_iter().zip(&alone) {
+            let mut answer = String::new();
+            loop {
+                match running.next_blocking() {
+                    Some(Event::Text { text, .. }) => answer.push_str(&text),
+                    Some(Event::Finished(_)) => break assert_eq!(&answer, alone, "{failing}"),
+                    Some(Event::Failed(GenerateError::Backend(_))) => break failed += 1,
+                    other => panic!("{failing}: {other:?}"),
+                }
+            }
+        }
+        assert_eq!(failed, 1, "of two requests one was in step {failing}");
     }
 }

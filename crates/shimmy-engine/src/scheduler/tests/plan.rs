@@ -60,6 +60,27 @@ fn adapter_sets_share_a_step_where_a_backend_mixes_them() {
 #[test]
 fn newcomers_with_another_adapter_do_not_starve_a_running_answer() {
     let limits = RunnerLimits {
+#[test]
+fn a_draft_does_not_outlive_the_cache_that_it_stood_behind() {
+    let limits = RunnerLimits {
+        mixes_adapters: false,
+        ..limits(400, 4, 16)
+    };
+    let mut world = World::new(limits, policy(4));
+    world.drafts = true;
+    // Both prompts are longer than a batch.
+    world.add(0, numbers(0, 40), 40, 0);
+    world.add(1, numbers(300, 40), 40, 1);
+    while world.scheduler.drafting().is_none() {
+        world.step();
+    }
+    // Each step drafts for both and computes one.
+    world.step();
+    assert!((0..2).any(|id| !world.scheduler.drafted(id).is_empty()));
+    world.start_over();
+    world.run();
+}
+
         mixes_adapters: false,
         ..limits(150, 4, 16)
     };

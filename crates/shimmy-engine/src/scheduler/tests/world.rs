@@ -87,6 +87,12 @@ impl World {
         }
     }
 
+    /// As after a step that failed: the cache is empty.
+    pub(super) fn start_over(&mut self) {
+        self.cache.clear();
+        self.scheduler.forget_cache();
+    }
+
     fn arrange(&mut self, actions: Vec<CacheAction>) -> bool {
         let mut lost = Vec::new();
         for action in actions {
