@@ -19,6 +19,7 @@ mod offload;
 mod overlong;
 mod params;
 mod prefix;
+mod private;
 mod request;
 mod run;
 mod runner;

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::offload::State;
 use crate::prefix::{Key, best_match, shared};
+use crate::private;
 use crate::runner::Token;
 
 /// Where parked prefixes are kept between two lives of an engine.
@@ -150,7 +151,7 @@ impl Store {
     }
 
     fn write_one(&self, tokens: &[Token], scope: u64, state: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.config.folder)?;
+        private::create_folder(&self.config.folder)?;
         let mut name = Xxh3::new();
         name.update(&scope.to_le_bytes());
         tokens.iter().for_each(|t| name.update(&t.to_le_bytes()));
@@ -161,6 +162,8 @@ impl Store {
             .join(format!("{fingerprint:016x}-{name:016x}.{ENDING}"));
         // Under its name only when it is whole.
         let partial = path.with_extension(format!("{}.{UNFINISHED}", std::process::id()));
+        // A process that was killed may have left one, and another have its number.
+        let _ = fs::remove_file(&partial);
         let written = write_file(&partial, fingerprint, tokens, scope, state)
             .and_then(|()| fs::rename(&partial, &path));
         if written.is_err() {
@@ -272,7 +275,7 @@ fn write_file(
     scope: u64,
     state: &[u8],
 ) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
+    let mut file = BufWriter::new(private::create_file(path)?);
     let token_bytes: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
     file.write_all(&MAGIC)?;
     file.write_all(&fingerprint.to_le_bytes())?;

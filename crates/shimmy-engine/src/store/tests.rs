@@ -128,3 +128,20 @@ fn the_folder_keeps_to_its_size() {
         .sum();
     assert!((8_000..=10_000).contains(&size), "{size}");
 }
+
+#[cfg(unix)]
+#[test]
+fn only_their_owner_reads_prefixes() {
+    use std::os::unix::fs::PermissionsExt;
+    let outer = tempfile::tempdir().expect("a folder");
+    let folder = outer.path().join("prefixes");
+    keep(&folder, &tokens(0, 20), b"a state");
+    let mode = |path: &Path| {
+        let about = fs::metadata(path).expect("there");
+        about.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(&folder), 0o700);
+    let files = files(&folder);
+    assert_eq!(files.len(), 1);
+    assert_eq!(mode(&files[0]), 0o600);
+}
