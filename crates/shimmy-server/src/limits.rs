@@ -39,7 +39,11 @@ impl FromRequest<Arc<AppState>> for JsonBody {
     ) -> Result<Self, Self::Rejection> {
         check_content_type(request.headers())?;
         let caller = request.extensions().get().copied().unwrap_or_default();
-        let bytes = read_body(request.into_body(), &state.config).await?;
+        let bytes = tokio::select! {
+            biased;
+            bytes = read_body(request.into_body(), &state.config) => bytes?,
+            () = state.too_late_for_bodies() => return Err(ApiError::shutting_down()),
+        };
         Self::check(bytes, caller, &state.config)
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,10 @@ use crate::metrics::Metrics;
 use crate::model_info::ModelCounts;
 use crate::responses::KeptResponses;
 use crate::store::{NoStore, Store};
+
+/// Time for the last of a body that is on its way when shutdown begins. A client that only ever sends
+/// half of one must not hold up every restart.
+const LAST_OF_A_BODY: Duration = Duration::from_secs(1);
 
 /// What every handler shares.
 pub struct AppState {
@@ -66,6 +70,13 @@ impl AppState {
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = store;
         self
+    }
+
+    /// Completes when a body that has not come by then is not waited for any more: while draining,
+    /// only those that were about to come in full.
+    pub(crate) async fn too_late_for_bodies(&self) {
+        self.draining.cancelled().await;
+        tokio::time::sleep(LAST_OF_A_BODY).await;
     }
 
     /// Whether shutdown has begun.

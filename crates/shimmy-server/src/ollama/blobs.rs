@@ -65,6 +65,7 @@ pub(crate) async fn put(
     tokio::select! {
         biased;
         () = state.aborting.cancelled() => return Err(ApiError::shutting_down()),
+        () = state.too_late_for_bodies() => return Err(ApiError::shutting_down()),
         put = state.store.put_blob(&digest, content) => put?,
     }
     Ok(StatusCode::CREATED)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use shimmy_engine::EngineConfig;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{Gate, HANG, Setup, TestServer, chat, with};
@@ -202,6 +202,37 @@ async fn a_forced_shutdown_ends_streams_with_an_error() {
     assert_eq!(whole.await.unwrap().unwrap().status(), 503);
     server.ended().await;
     freed(&server, &gate).await;
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_in_full_does_not_hold_up_the_end() {
+    let mut setup = Setup::default();
+    // Longer than anybody here waits, as are the limits of the body itself.
+    setup.server.drain_timeout = 10 * HANG;
+    setup.server.body_read_timeout = 10 * HANG;
+    let mut server = setup.start().await;
+    let mut halves = Vec::new();
+    for path in [CHAT, "/v1/embeddings"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Said when the handler asks for the body.
+        let mut goes_on = [0; 25];
+        stream.read_exact(&mut goes_on).await.unwrap();
+        assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"{ \"model\":").await.unwrap();
+        halves.push(stream);
+    }
+    server.shut_down();
+    server.ended().await;
+    for mut stream in halves {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.contains("shutting down"), "{answer}");
+    }
 }
 
 #[tokio::test]
