@@ -61,7 +61,11 @@ fn run(
 ) {
     let limits = runner.limits();
     let policy = Policy {
-        parallel: config.parallel.unwrap_or(limits.sequences).max(1),
+        // More than there are sequences cannot run, whatever was asked for.
+        parallel: config
+            .parallel
+            .unwrap_or(limits.sequences)
+            .clamp(1, limits.sequences.max(1)),
         parked_cells: config.parked_cells.unwrap_or(limits.cells),
         offloads: config.offload_bytes > 0,
         longest_gap: config.longest_gap,
@@ -70,14 +74,14 @@ fn run(
         scheduler: Scheduler::new(limits, policy),
         requests: HashMap::new(),
         embeds: EmbedQueue::default(),
-        leaving: Vec::new(),
-        offloaded: Offloaded::new(config.offload_bytes),
-        store: config.store.clone().map(Store::open),
-        drafts: config.drafts,
         embed_costs: StepCosts::default(),
         last_step: Duration::ZERO,
         longest_gap: config.longest_gap,
         rows: limits.batch,
+        leaving: Vec::new(),
+        offloaded: Offloaded::new(config.offload_bytes),
+        store: config.store.clone().map(Store::open),
+        drafts: config.drafts,
         runner,
         tokenizer,
         queue_timeout: config.queue_timeout,
@@ -104,10 +108,6 @@ struct Engine<'a> {
     scheduler: Scheduler,
     requests: HashMap<RequestId, Request>,
     embeds: EmbedQueue,
-    /// Adapters that go when nobody uses them any more.
-    leaving: Vec<(AdapterId, oneshot::Sender<bool>)>,
-    /// Prefixes that have left the cache.
-    offloaded: Offloaded,
     /// What it costs to embed so many tokens at a time.
     embed_costs: StepCosts,
     /// How long the last turn's step took.
@@ -116,6 +116,10 @@ struct Engine<'a> {
     longest_gap: Duration,
     /// Rows of a step, at most.
     rows: usize,
+    /// Adapters that go when nobody uses them any more.
+    leaving: Vec<(AdapterId, oneshot::Sender<bool>)>,
+    /// Prefixes that have left the cache.
+    offloaded: Offloaded,
     store: Option<Store>,
     drafts: bool,
     runner: &'a mut dyn Runner,
@@ -222,11 +226,11 @@ impl Engine<'_> {
     /// Forgets requests whose readers are gone and those that waited too long.
     fn drop_cancelled(&mut self) {
         let now = Instant::now();
+        self.embeds.drop_unwanted(now, self.queue_timeout);
         let gone = Request::is_abandoned;
         let cancelled: Vec<RequestId> = self
             .requests
             .iter()
-        self.embeds.drop_unwanted(now, self.queue_timeout);
             .filter(|(_, r)| gone(r))
             .map(|(&id, _)| id)
             .collect();

@@ -51,7 +51,12 @@ impl Scheduler {
             Some(Donor::Running(slot)) => (self.prefixes.fork(slot, length), length),
             None => (self.prefixes.take(), 0),
         };
-        let (Some(slot), Some(mut sequence)) = (slot, self.waiting.remove(at)) else {
+        // It stays in the queue unless it has a place.
+        let Some(slot) = slot else {
+            return Placed::NoRoom;
+        };
+        let Some(mut sequence) = self.waiting.remove(at) else {
+            self.prefixes.release(slot);
             return Placed::NoRoom;
         };
         sequence.computed = computed;

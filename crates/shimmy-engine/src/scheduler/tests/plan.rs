@@ -25,6 +25,15 @@ fn a_long_prompt_beside_an_answer_comes_in_chunks_that_fit_the_gap() {
 }
 
 #[test]
+fn more_requests_than_sequences_wait_for_one() {
+    let mut world = World::new(limits(100, 2, 16), policy(8));
+    for id in 0..6 {
+        world.add(id, numbers(id as u32 * 50, 4), 5, 0);
+    }
+    world.run();
+}
+
+#[test]
 fn a_lone_prompt_takes_the_whole_batch() {
     let mut world = World::new(limits(100, 4, 16), policy(4));
     world.add(0, numbers(0, 40), 1, 0);
@@ -52,15 +61,6 @@ fn adapter_sets_take_turns_where_a_step_has_one() {
 }
 
 #[test]
-fn adapter_sets_share_a_step_where_a_backend_mixes_them() {
-    let turns = turns(true);
-    assert!(turns.iter().flatten().eq(&[0, 1, 2].repeat(4)), "{turns:?}");
-}
-
-#[test]
-fn newcomers_with_another_adapter_do_not_starve_a_running_answer() {
-    let limits = RunnerLimits {
-#[test]
 fn a_draft_does_not_outlive_the_cache_that_it_stood_behind() {
     let limits = RunnerLimits {
         mixes_adapters: false,
@@ -81,6 +81,15 @@ fn a_draft_does_not_outlive_the_cache_that_it_stood_behind() {
     world.run();
 }
 
+#[test]
+fn adapter_sets_share_a_step_where_a_backend_mixes_them() {
+    let turns = turns(true);
+    assert!(turns.iter().flatten().eq(&[0, 1, 2].repeat(4)), "{turns:?}");
+}
+
+#[test]
+fn newcomers_with_another_adapter_do_not_starve_a_running_answer() {
+    let limits = RunnerLimits {
         mixes_adapters: false,
         ..limits(150, 4, 16)
     };
