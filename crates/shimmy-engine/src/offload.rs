@@ -48,7 +48,14 @@ impl Offloaded {
     }
 
     /// Keeps a prefix. Others that it begins with are of no more use where it `can_be_cut`.
+    /// One that is larger than all the room there is is given up itself, and no other for it.
     pub(crate) fn put(&mut self, state: State, can_be_cut: bool) {
+        if state.size() > self.most_bytes {
+            let tokens = state.tokens.len();
+            tracing::debug!(tokens, "a prefix is larger than all that may be kept");
+            self.given_up += 1;
+            return;
+        }
         self.retain(|other| {
             let is_covered = other.key == state.key
                 && state.tokens.starts_with(&other.tokens)
@@ -148,9 +155,11 @@ mod tests {
         assert_eq!(kept.given_up(), 1);
         assert_eq!(longest(&kept, 0..30), None);
         assert_eq!(longest(&kept, 200..230), Some(20));
-        // Larger than all the room there is.
+        // Larger than all the room there is: nobody else goes for it.
         kept.put(state(300..320, 5000), true);
-        assert_eq!((kept.bytes(), kept.given_up()), (0, 4));
+        kept.put(state(200..240, 5000), true);
+        assert_eq!((kept.bytes(), kept.given_up()), (2 * (800 + 80), 3));
+        assert_eq!(longest(&kept, 200..230), Some(20));
     }
 
     #[test]
