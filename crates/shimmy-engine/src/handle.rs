@@ -242,17 +242,17 @@ impl EngineHandle {
     }
 
     /// [`close`](Self::close)s, and waits for the thread and so for the runner's memory to be
-    /// given back. Blocks; safe to call more than once.
+    /// given back. Blocks; safe to call more than once, and each call waits.
     pub fn shutdown(&self) {
         self.close();
-        // The lock only guards the handle that is taken out once; nothing can panic under it.
-        let thread = self
+        // Held until the thread has ended, so that a second caller waits too; nothing can panic under
+        // it.
+        let mut thread = self
             .thread
             .0
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(thread) = thread.take()
             && thread.join().is_err()
         {
             tracing::error!("an engine thread panicked outside its guard");

@@ -53,6 +53,32 @@ fn shutdown_ends_running_answers_with_a_word() {
 }
 
 #[test]
+fn everyone_who_shuts_down_waits_for_the_end() {
+    let stub = StubConfig {
+        reply: Reply::Mixed,
+        ..StubConfig::default()
+    };
+    let (session, steps) = gated(stub, EngineConfig::default());
+    let _running = session.generate(ask("hello")).expect("taken");
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    session.engine().shutdown();
+                    // The runner, which has the other end, is gone.
+                    steps.send(()).is_err()
+                })
+            })
+            .collect();
+        // The step that the engine waits in.
+        let _ = steps.send(());
+        for caller in callers {
+            assert!(caller.join().expect("no panic"), "it came back too soon");
+        }
+    });
+}
+
+#[test]
 fn a_panic_in_the_backend_ends_the_engine_and_its_answers_but_not_the_process() {
     let stub = StubConfig {
         panic_at_step: Some(1),
