@@ -63,6 +63,14 @@ unsafe impl Send for Shared {}
 impl Pool {
     /// A pool of this many threads in all, at least one.
     pub(crate) fn new(threads: usize) -> Self {
+        Self::with(threads, |builder, help| builder.spawn(help).ok())
+    }
+
+    /// The same with another way to start a thread, which may be refused.
+    fn with(
+        threads: usize,
+        start: impl Fn(thread::Builder, Box<dyn FnOnce() + Send>) -> Option<JoinHandle<()>>,
+    ) -> Self {
         let helpers = threads.clamp(1, 1024) - 1;
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
@@ -78,13 +86,12 @@ impl Pool {
         });
         let spawn = |index| {
             let shared = Arc::clone(&shared);
-            thread::Builder::new()
-                .name(format!("compute-{}", index + 1))
-                .spawn(move || shared.help(index))
-                .ok()
+            let builder = thread::Builder::new().name(format!("compute-{}", index + 1));
+            start(builder, Box::new(move || shared.help(index)))
         };
-        // Where the system refuses a thread, the others do its share.
-        let helpers = (0..helpers).filter_map(spawn).collect();
+        // Where the system refuses a thread, the others do its share. It would refuse those after it
+        // too, and each must keep its number: by that it is woken.
+        let helpers = (0..helpers).map_while(spawn).collect();
         Self { shared, helpers }
     }
 
@@ -368,6 +375,19 @@ mod tests {
             });
             assert_eq!(sum.into_inner(), 4950);
         }
+    }
+
+    #[test]
+    fn a_thread_that_is_refused_leaves_the_others_their_numbers() {
+        let asked = AtomicUsize::new(0);
+        let pool = Pool::with(4, |builder, help| {
+            let is_refused = asked.fetch_add(1, Ordering::Relaxed) == 1;
+            let start = (!is_refused).then_some(builder)?;
+            start.spawn(help).ok()
+        });
+        let names = pool.helpers.iter().map(|helper| helper.thread().name());
+        assert_eq!(names.collect::<Vec<_>>(), [Some("compute-1")]);
+        assert_eq!(pool.threads(), 2);
     }
 
     #[test]
