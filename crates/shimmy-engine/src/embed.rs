@@ -232,7 +232,7 @@ mod tests {
             reply,
             submitted: Instant::now(),
             deadline: None,
-            place: place.ok().expect("a place"),
+            place: place.expect("a place"),
         };
         (job, answer)
     }
