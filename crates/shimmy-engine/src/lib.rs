@@ -31,6 +31,7 @@ mod store;
 #[cfg(feature = "stub")]
 pub mod stub;
 mod text;
+mod unfinished;
 
 pub use config::EngineConfig;
 pub use embed::{EmbedError, Embeddings, Pooling};
@@ -51,3 +52,4 @@ pub use session::{Prepared, PreparedTexts, Session};
 pub use shared::EngineStatus;
 pub use store::{KeptFiles, StoreConfig, kept_prefixes};
 pub use text::{Piece, TextAssembler};
+pub use unfinished::{Unfinished, sweep_unfinished};

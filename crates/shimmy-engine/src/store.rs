@@ -9,14 +9,14 @@ use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::offload::State;
 use crate::prefix::{Key, best_match, shared};
-use crate::private;
 use crate::runner::Token;
+use crate::unfinished::{Unfinished, sweep_unfinished};
 
 /// Where parked prefixes are kept between two lives of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +37,6 @@ const MAGIC: [u8; 8] = *b"SHIMKV\x00\x01";
 const NEAR: usize = 64;
 
 const ENDING: &str = "kv";
-const UNFINISHED: &str = "partial";
-
-/// How old the last change of an unfinished file is before it is taken for a dead process's.
-const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Bytes before the tokens: five numbers of 8 bytes, and the count of tokens.
 const HEADER_BYTES: u64 = 5 * 8 + 4;
@@ -66,6 +62,7 @@ pub(crate) struct Store {
 impl Store {
     /// Looks at what an earlier engine left. Reads the tokens, not the states.
     pub(crate) fn open(config: StoreConfig) -> Self {
+        sweep_unfinished(&config.folder);
         let prefix = format!("{:016x}-", config.fingerprint);
         let is_ours = |path: &PathBuf| {
             let name = path.file_name().and_then(|name| name.to_str());
@@ -126,7 +123,9 @@ impl Store {
     where
         S: FnOnce() -> Option<Cow<'a, [u8]>>,
     {
-        let mut left = self.config.most_bytes;
+        // What other processes are writing counts, too.
+        let unfinished = sweep_unfinished(&self.config.folder);
+        let mut left = self.config.most_bytes.saturating_sub(unfinished);
         let mut written: Vec<(&[Token], u64)> = Vec::new();
         for (tokens, key, save) in prefixes {
             let is_near = |&(other, scope): &(&[Token], u64)| {
@@ -151,39 +150,19 @@ impl Store {
     }
 
     fn write_one(&self, tokens: &[Token], scope: u64, state: &[u8]) -> io::Result<()> {
-        private::create_folder(&self.config.folder)?;
         let mut name = Xxh3::new();
         name.update(&scope.to_le_bytes());
         tokens.iter().for_each(|t| name.update(&t.to_le_bytes()));
         let (fingerprint, name) = (self.config.fingerprint, name.digest());
-        let path = self
-            .config
-            .folder
-            .join(format!("{fingerprint:016x}-{name:016x}.{ENDING}"));
+        let stem = format!("{fingerprint:016x}-{name:016x}");
         // Under its name only when it is whole.
-        let partial = path.with_extension(format!("{}.{UNFINISHED}", std::process::id()));
-        // A process that was killed may have left one, and another have its number.
-        let _ = fs::remove_file(&partial);
-        let written = write_file(&partial, fingerprint, tokens, scope, state)
-            .and_then(|()| fs::rename(&partial, &path));
-        if written.is_err() {
-            // Whatever there is of it is of no use.
-            let _ = fs::remove_file(&partial);
-        }
-        written
+        let unfinished = Unfinished::create(&self.config.folder, &stem)?;
+        write_file(unfinished.file(), fingerprint, tokens, scope, state)?;
+        unfinished.finish(&self.config.folder.join(format!("{stem}.{ENDING}")))
     }
 
-    /// Removes what a process that died left unfinished, and the files that were written longest ago
-    /// until the folder keeps to its size.
+    /// Removes the files that were written longest ago until the folder keeps to its size.
     fn trim(&self) {
-        let is_abandoned = |path: &PathBuf| {
-            let changed = fs::metadata(path).and_then(|about| about.modified());
-            changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > ABANDONED))
-        };
-        let unfinished = with_ending(&self.config.folder, UNFINISHED).into_iter();
-        unfinished
-            .filter(is_abandoned)
-            .for_each(|path| remove(&path));
         let described = |path: PathBuf| {
             let about = fs::metadata(&path).ok()?;
             let modified = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -194,7 +173,8 @@ impl Store {
             .filter_map(described)
             .collect();
         files.sort();
-        let mut size: u64 = files.iter().map(|(_, size, _)| size).sum();
+        let kept: u64 = files.iter().map(|(_, size, _)| size).sum();
+        let mut size = kept + sweep_unfinished(&self.config.folder);
         for (_, bytes, path) in files {
             if size <= self.config.most_bytes {
                 break;
@@ -243,17 +223,13 @@ fn has_whole_state(path: &Path, bytes: u64) -> io::Result<bool> {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    with_ending(folder, ENDING)
-}
-
-fn with_ending(folder: &Path, wanted: &str) -> Vec<PathBuf> {
     let Ok(listing) = fs::read_dir(folder) else {
         // Nothing was ever kept there.
         return Vec::new();
     };
     let paths = listing.filter_map(|entry| Some(entry.ok()?.path()));
     paths
-        .filter(|path| path.extension().is_some_and(|ending| ending == wanted))
+        .filter(|path| path.extension().is_some_and(|ending| ending == ENDING))
         .collect()
 }
 
@@ -269,13 +245,13 @@ fn remove(path: &Path) {
 }
 
 fn write_file(
-    path: &Path,
+    file: &File,
     fingerprint: u64,
     tokens: &[Token],
     scope: u64,
     state: &[u8],
 ) -> io::Result<()> {
-    let mut file = BufWriter::new(private::create_file(path)?);
+    let mut file = BufWriter::new(file);
     let token_bytes: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
     file.write_all(&MAGIC)?;
     file.write_all(&fingerprint.to_le_bytes())?;

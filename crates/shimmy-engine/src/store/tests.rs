@@ -80,29 +80,21 @@ fn a_file_damaged_anywhere_is_ignored_and_removed() {
 }
 
 #[test]
-fn what_cannot_be_written_leaves_nothing_and_what_a_dead_process_left_is_removed() {
+fn what_cannot_be_written_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let blocked = folder.path().join("a file");
     fs::write(&blocked, "no folder").expect("written");
     keep(&blocked, &tokens(0, 20), b"twenty");
     assert_eq!(fs::read(&blocked).expect("there"), b"no folder");
 
-    let left = folder.path().join("0-1.7.partial");
-    let writing = folder.path().join("0-2.8.partial");
-    fs::write(&writing, "now").expect("written");
-    let old = File::create(&left).expect("made");
-    old.set_modified(SystemTime::now() - 2 * ABANDONED)
-        .expect("set");
     keep(folder.path(), &tokens(0, 20), b"twenty");
-    assert!(!left.exists() && writing.exists());
-
     // Its name is taken by something that no file can replace.
     let path = files(folder.path()).pop().expect("a file");
     fs::remove_file(&path).expect("removed");
     fs::create_dir(&path).expect("made");
     keep(folder.path(), &tokens(0, 20), b"twenty");
-    let unfinished = with_ending(folder.path(), UNFINISHED);
-    assert_eq!(unfinished, [writing]);
+    let entries = fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(entries, 2, "nothing unfinished is left");
 }
 
 #[test]
@@ -114,6 +106,23 @@ fn what_differs_only_at_its_end_is_kept_once() {
     let prefixes = [&long, &near, &far].map(|tokens| (tokens.as_slice(), &key, save));
     Store::open(config(folder.path())).write(prefixes.into_iter());
     assert_eq!(files(folder.path()).len(), 2);
+}
+
+#[test]
+fn what_a_killed_process_left_goes_and_what_another_writes_counts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let left = dir
+        .path()
+        .join(format!("7-1.{}.partial", std::process::id()));
+    fs::write(&left, [0; 9000]).expect("written");
+    drop(Store::open(config(dir.path())));
+    assert!(!left.exists());
+    let other = Unfinished::create(dir.path(), "7-2").expect("a file");
+    other.file().set_len(9000).expect("long");
+    keep(dir.path(), &tokens(0, 20), &[0; 2000]);
+    assert!(files(dir.path()).is_empty());
+    keep(dir.path(), &tokens(0, 20), &[0; 500]);
+    assert_eq!(files(dir.path()).len(), 1);
 }
 
 #[test]

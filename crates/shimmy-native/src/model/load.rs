@@ -1,5 +1,7 @@
 //! Weights from a file into memory: matrices are packed into tiles by all threads, or found packed by
-//! an earlier load; vectors become floats. Owns the arena that the tiles are in, and its layout.
+//! an earlier load; embeddings are copied as they are; vectors become floats. Owns the arena that the
+//! tiles and, behind them, the embeddings are in, and its layout. Afterwards nothing is read from the
+//! model's file any more, so whatever becomes of it, the model goes on.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
@@ -8,8 +10,8 @@ use std::sync::Arc;
 use memmap2::{Mmap, MmapMut};
 use shimmy_models::Metadata;
 
-use super::file::ModelFile;
-use super::packed::{FIRST_PAGE, Place};
+use super::file::{ModelFile, range};
+use super::packed::{FIRST_PAGE, Place, digest};
 use super::sources::{MatrixSource, Sources, VectorSource};
 use super::weights::{Convert, Weights};
 use crate::kernels::Matrix;
@@ -36,6 +38,21 @@ pub(crate) struct Origin {
     pub(crate) is_of_experts: bool,
 }
 
+/// The embeddings of all tokens, as the file has them.
+#[derive(Debug)]
+pub(crate) struct Embeddings {
+    arena: Arc<Mmap>,
+    first: usize,
+}
+
+impl Embeddings {
+    /// The data of a token, of this many bytes each.
+    pub(crate) fn row(&self, token: usize, bytes: usize) -> &[u8] {
+        let start = self.first + token * bytes;
+        &self.arena[start..start + bytes]
+    }
+}
+
 /// Weights as they are computed with.
 pub(crate) type Loaded = Weights<Linear, Vec<f32>>;
 
@@ -59,10 +76,25 @@ pub(super) enum LoadError {
     Stopped,
 }
 
+/// What a load gives.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) weights: Loaded,
+    pub(super) embeddings: Embeddings,
+    /// Where each matrix came from, by its number.
+    pub(super) origins: Vec<Origin>,
+}
+
 /// Bytes of all weights as they are held in memory.
-pub(super) fn size(sources: &Sources) -> u64 {
+pub(super) fn size(metadata: &Metadata, sources: &Sources) -> u64 {
+    let embeddings = range(metadata, sources.embedding).map_or(0, |range| range.len());
+    tiles(sources) as u64 + embeddings as u64
+}
+
+/// Bytes of all matrices.
+fn tiles(sources: &Sources) -> usize {
     let bytes = |source: &MatrixSource| Matrix::bytes(source.kind, source.inputs, source.outputs);
-    sources.matrices().map(|source| bytes(source) as u64).sum()
+    sources.matrices().map(bytes).sum()
 }
 
 /// Loads all weights, from their place if an earlier load has left them there. Blocks until they are
@@ -74,13 +106,13 @@ pub(super) fn load(
     sources: Sources,
     place: Option<&Place<'_>>,
     progress: &mut dyn FnMut(f32) -> bool,
-) -> Result<(Loaded, Vec<Origin>), LoadError> {
+) -> Result<Contents, LoadError> {
     let model = Packing {
         file,
         metadata,
         sources: &sources,
     };
-    let (arena, first) = match place.and_then(|place| model.find(place)) {
+    let (arena, first) = match place.and_then(|place| model.find(pool, place, progress)) {
         Some(arena) => (arena, FIRST_PAGE),
         None => model.pack(pool, place, progress)?,
     };
@@ -92,17 +124,26 @@ pub(super) fn load(
         is_of_experts: source.is_of_experts,
     });
     let origins = origins.collect();
+    let arena = Arc::new(arena);
+    let embeddings = Embeddings {
+        arena: Arc::clone(&arena),
+        first: first + tiles(&sources),
+    };
     let mut into = Loading {
         file,
         metadata,
-        arena: Arc::new(arena),
+        arena,
         offsets: offsets.into_iter().enumerate(),
     };
-    let loaded = sources.convert(&mut into)?;
+    let weights = sources.convert(&mut into)?;
     if !progress(1.0) {
         return Err(LoadError::Stopped);
     }
-    Ok((loaded, origins))
+    Ok(Contents {
+        weights,
+        embeddings,
+        origins,
+    })
 }
 
 /// A model whose matrices are to be packed.
@@ -125,8 +166,13 @@ impl Packing<'_> {
     }
 
     /// What an earlier load has packed, if it is this model.
-    fn find(&self, place: &Place<'_>) -> Option<Mmap> {
-        let arena = place.find()?;
+    fn find(
+        &self,
+        pool: &mut Pool,
+        place: &Place<'_>,
+        progress: &mut dyn FnMut(f32) -> bool,
+    ) -> Option<Mmap> {
+        let arena = place.find(pool, progress)?;
         if self.agrees(&arena) {
             return Some(arena);
         }
@@ -162,12 +208,14 @@ impl Packing<'_> {
     ) -> Result<(Mmap, usize), LoadError> {
         if let Some((mut arena, unfinished)) = place.and_then(Place::make) {
             self.pack_into(pool, &mut arena[FIRST_PAGE..], progress)?;
-            if let Err(error) = unfinished.finish(&mut arena) {
+            let digest = digest(pool, &arena[FIRST_PAGE..], &mut |_| progress(1.0));
+            let digest = digest.ok_or(LoadError::Stopped)?;
+            if let Err(error) = unfinished.finish(&mut arena, digest) {
                 tracing::warn!(%error, "packed weights are not kept");
             }
             return Ok((arena.make_read_only().map_err(LoadError::Io)?, FIRST_PAGE));
         }
-        let size = size(self.sources) as usize;
+        let size = size(self.metadata, self.sources) as usize;
         let mut arena = MmapMut::map_anon(size.max(1)).map_err(LoadError::Io)?;
         // Fewer page faults now and fewer misses of the address cache later; an arena without is fine.
         #[cfg(target_os = "linux")]
@@ -184,6 +232,9 @@ impl Packing<'_> {
         arena: &mut [u8],
         progress: &mut dyn FnMut(f32) -> bool,
     ) -> Result<(), LoadError> {
+        let embeddings = self.file.tensor(self.metadata, self.sources.embedding);
+        let embeddings = embeddings.ok_or(LoadError::Short)?;
+        let (arena, copies) = arena.split_at_mut(tiles(self.sources));
         let mut pieces = self.pieces(arena).ok_or(LoadError::Short)?;
         let all = pieces.len().max(1);
         let mut done = 0;
@@ -194,6 +245,7 @@ impl Packing<'_> {
             pool.for_each(some, |_, piece| piece.pack());
             done += some.len();
         }
+        copies.copy_from_slice(embeddings);
         Ok(())
     }
 

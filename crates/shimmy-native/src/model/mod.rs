@@ -9,7 +9,6 @@ mod sources;
 mod verified;
 mod weights;
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,8 +24,8 @@ use crate::step::Stepper;
 use crate::threads::physical_cores;
 use crate::tokenizer::NativeTokenizer;
 
-pub(crate) use file::{ModelFile, range};
-use load::LoadError;
+pub(crate) use file::ModelFile;
+use load::{Embeddings, LoadError};
 pub(crate) use load::{Linear, Loaded, Origin};
 use packed::Place;
 pub use packed::kept_weights;
@@ -62,16 +61,14 @@ pub struct Model {
     pub(crate) weights: Loaded,
     /// Where each matrix came from, by its number.
     pub(crate) origins: Vec<Origin>,
-    file: ModelFile,
-    embedding: Range<usize>,
+    embeddings: Embeddings,
     pub(crate) level: Level,
 }
 
 /// A model that this engine can run, by its header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Support {
-    /// Bytes that its weights take in memory, those of the embeddings included, which stay in the
-    /// file.
+    /// Bytes that its weights take in memory, those of the embeddings included.
     pub weights: u64,
     /// Whether models of this architecture with these formats have been compared with llama.cpp.
     pub is_verified: bool,
@@ -81,10 +78,9 @@ pub struct Support {
 pub fn supports(metadata: &Metadata) -> Result<Support, Unsupported> {
     match examine(metadata) {
         Ok((_, sources)) => {
-            let embeddings = range(metadata, sources.embedding).map_or(0, |range| range.len());
             let kinds = sources.matrices().map(|matrix| matrix.kind);
             Ok(Support {
-                weights: load::size(&sources) + embeddings as u64,
+                weights: load::size(metadata, &sources),
                 is_verified: verified::is_verified(metadata, kinds),
             })
         }
@@ -123,13 +119,11 @@ pub fn open_with_progress(
         PlanError::Fault(fault) => invalid(fault),
     })?;
     let file = ModelFile::open(path).map_err(io)?;
-    let short = || invalid(Fault::Shape("the file".to_owned()));
     let (loaded, tokenizer) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(|| NativeTokenizer::new(&metadata, file.bytes()));
         let mut pool = Pool::new(options.threads.unwrap_or_else(physical_cores));
-        let embedding = sources.embedding;
         let folder = options.packed.as_ref();
-        let length = load::size(&sources) as usize;
+        let length = load::size(&metadata, &sources) as usize;
         let place = folder.and_then(|folder| Place::of(folder, path, length));
         let loaded = load::load(
             &mut pool,
@@ -139,12 +133,11 @@ pub fn open_with_progress(
             place.as_ref(),
             progress,
         );
-        file.release(&metadata, embedding);
         (loaded, tokenizer.join())
     });
-    let (weights, origins) = loaded.map_err(|error| match error {
+    let loaded = loaded.map_err(|error| match error {
         LoadError::Io(error) => io(error),
-        LoadError::Short => short(),
+        LoadError::Short => invalid(Fault::Shape("the file".to_owned())),
         LoadError::Stopped => OpenError::Cancelled {
             path: path.to_owned(),
         },
@@ -156,15 +149,13 @@ pub fn open_with_progress(
         })?,
         Err(panic) => std::panic::resume_unwind(panic),
     };
-    let embedding = range(&metadata, weights.embedding).ok_or_else(short)?;
     let model = Model {
         path: path.to_owned(),
         architecture: metadata.architecture().to_owned(),
         plan,
-        weights,
-        origins,
-        file,
-        embedding,
+        weights: loaded.weights,
+        origins: loaded.origins,
+        embeddings: loaded.embeddings,
         level: Level::detect(),
     };
     Ok((Arc::new(model), tokenizer))
@@ -214,8 +205,7 @@ impl Model {
     pub(crate) fn embed(&self, token: usize, out: &mut [f32]) {
         let kind: Kind = self.weights.embedding_kind;
         let bytes = kind.row_bytes(self.plan.width);
-        let data = &self.file.bytes()[self.embedding.clone()];
-        quant::dequantize(kind, &data[token * bytes..(token + 1) * bytes], out);
+        quant::dequantize(kind, self.embeddings.row(token, bytes), out);
         if self.plan.scales.embedding != 1.0 {
             out.iter_mut()
                 .for_each(|value| *value *= self.plan.scales.embedding);

@@ -3,43 +3,47 @@
 //!
 //! A file is mapped, not read: it costs no memory of the process, several processes share it, and a
 //! start need not wait for the packing. It is made by packing straight into its mapping, under
-//! another name, and gets its own when it is whole. Whether it has reached the disk matters only if
-//! the machine goes down before, so that is noted when it is known: until then the file is believed
-//! as long as the machine runs.
+//! another name, and gets its own when it is whole; whoever makes one holds a lock on it, so one
+//! without belongs to nobody any more. A file is believed when all its bytes hash to what its first
+//! page says, or did so before and were not touched since.
 #![expect(unsafe_code, reason = "a mapped file can change under the process")]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::hash::Hasher as _;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use memmap2::{Mmap, MmapMut};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
-use shimmy_engine::KeptFiles;
+use shimmy_engine::{KeptFiles, sweep_unfinished};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::PackedFolder;
+use crate::pool::Pool;
+use check::Record;
+pub(super) use check::digest;
+
+mod check;
 
 /// Bytes before the weights: a page, so that they begin with one.
 pub(super) const FIRST_PAGE: usize = 4096;
 
 /// The number is raised when the packing changes: files of before are made anew.
-const MAGIC: [u8; 8] = *b"SHIMPK\x00\x01";
+const MAGIC: [u8; 8] = *b"SHIMPK\x00\x02";
 
 /// Where the first page has its parts.
 const FINGERPRINT: usize = 8;
 const LENGTH: usize = 16;
-const BOOT: usize = 24;
-const CHECKSUM: usize = 64;
-const ON_DISK: usize = 72;
+const DIGEST: usize = 24;
+const CHECKSUM: usize = 32;
 
 const ENDING: &str = "tiles";
-const UNFINISHED: &str = "part";
+const CHECKED: &str = "checked";
 
-/// How old the last change of an unfinished file is before it is taken for a dead process's.
-const ABANDONED: Duration = Duration::from_secs(3600);
+/// File systems know the time to a tick of some milliseconds, or to two seconds.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// What stays free on the disk.
 const SPARE: u64 = 2 << 30;
@@ -50,17 +54,17 @@ pub(super) struct Place<'a> {
     folder: &'a PackedFolder,
     fingerprint: u64,
     length: usize,
+    /// How long ago the last write to a file must have been for the next one to change its time.
+    settled: Duration,
 }
 
 /// A file that is being made. Dropped before it is finished, it is removed.
 #[derive(Debug)]
 pub(super) struct Unfinished {
-    file: File,
-    path: PathBuf,
+    file: shimmy_engine::Unfinished,
     name: PathBuf,
     fingerprint: u64,
     length: usize,
-    is_finished: bool,
 }
 
 impl<'a> Place<'a> {
@@ -85,6 +89,7 @@ impl<'a> Place<'a> {
             folder,
             fingerprint: hash.digest(),
             length,
+            settled: SETTLED,
         })
     }
 
@@ -93,11 +98,16 @@ impl<'a> Place<'a> {
         self.folder.path.join(name)
     }
 
-    /// The weights, if an earlier load has left them. Its caller compares some with the model's.
-    pub(super) fn find(&self) -> Option<Mmap> {
+    /// The weights, if an earlier load has left them. Its caller compares some with the model's. Reads
+    /// all of them where they were not checked before, unless `progress` says that they are not wanted.
+    pub(super) fn find(
+        &self,
+        pool: &mut Pool,
+        progress: &mut dyn FnMut(f32) -> bool,
+    ) -> Option<Mmap> {
+        self.sweep();
         let path = self.name();
-        let file = OpenOptions::new().read(true).write(true).open(&path);
-        let file = match file {
+        let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -105,14 +115,8 @@ impl<'a> Place<'a> {
                 return None;
             }
         };
-        match self.map(&file) {
-            Ok(map) => {
-                // What was used last is removed last.
-                if let Err(error) = file.set_modified(SystemTime::now()) {
-                    tracing::debug!(%error, "the time of use is not noted");
-                }
-                Some(map)
-            }
+        match self.map(&file, pool, progress) {
+            Ok(map) => map,
             Err(reason) => {
                 self.distrust(reason);
                 None
@@ -124,13 +128,20 @@ impl<'a> Place<'a> {
     pub(super) fn distrust(&self, reason: &str) {
         let path = self.name();
         tracing::warn!(path = %path.display(), reason, "packed weights are made anew");
-        if let Err(error) = fs::remove_file(&path) {
-            tracing::warn!(path = %path.display(), %error, "they cannot be removed");
-        }
+        remove(&path);
+        remove(&path.with_extension(CHECKED));
     }
 
-    fn map(&self, file: &File) -> Result<Mmap, &'static str> {
+    /// The file, if it is whole; none if nobody wants to know any more.
+    fn map(
+        &self,
+        file: &File,
+        pool: &mut Pool,
+        progress: &mut dyn FnMut(f32) -> bool,
+    ) -> Result<Option<Mmap>, &'static str> {
+        // Of before the check, so that what is written meanwhile makes a difference to it.
         let about = file.metadata().map_err(|_| "its size is unknown")?;
+        let record = Record::new(&self.name().with_extension(CHECKED), &about, self.settled);
         if about.len() != (FIRST_PAGE + self.length) as u64 {
             return Err("it has another size");
         }
@@ -138,23 +149,25 @@ impl<'a> Place<'a> {
         // folder is the user's own; cutting a file in it short is like cutting a model's short.
         let map = unsafe { Mmap::map(file) }.map_err(|_| "it cannot be mapped")?;
         let page = &map[..FIRST_PAGE];
-        let boot = boot();
-        if page[..CHECKSUM] != first_page(self.fingerprint, self.length, &page[BOOT..CHECKSUM])
+        let wanted = &page[DIGEST..CHECKSUM];
+        if page[..CHECKSUM] != first_page(self.fingerprint, self.length, wanted)
             || page[CHECKSUM..CHECKSUM + 8] != xxh3_64(&page[..CHECKSUM]).to_le_bytes()
         {
             return Err("its first page is another one's");
-        }
-        if page[ON_DISK] != 1 {
-            if boot.is_none_or(|boot| page[BOOT..CHECKSUM] != boot) {
-                return Err("it may not have reached the disk before the machine went down");
-            }
-            note_when_on_disk(file);
         }
         #[cfg(target_os = "linux")]
         if let Err(error) = map.advise(memmap2::Advice::WillNeed) {
             tracing::debug!(%error, "the weights are read as they are needed");
         }
-        Ok(map)
+        if !record.holds() {
+            match digest(pool, &map[FIRST_PAGE..], progress) {
+                None => return Ok(None),
+                Some(found) if found.to_le_bytes() == wanted => {}
+                Some(_) => return Err("its bytes are not those that were written"),
+            }
+        }
+        record.write();
+        Ok(Some(map))
     }
 
     /// Room for the weights in a new file, after its first page; none, with a reason in the log, where
@@ -170,12 +183,10 @@ impl<'a> Place<'a> {
 
     fn try_make(&self) -> io::Result<(MmapMut, Unfinished)> {
         let folder = &self.folder.path;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
+        let stem = format!("{:016x}", self.fingerprint);
+        let file = shimmy_engine::Unfinished::create(folder, &stem)?;
         let bytes = (FIRST_PAGE + self.length) as u64;
-        self.make_room(bytes);
+        self.make_room(bytes)?;
         let disk = statvfs(folder)?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free < bytes.saturating_add(SPARE) {
@@ -183,156 +194,122 @@ impl<'a> Place<'a> {
                 "{bytes} bytes are needed and {free} are free, of which {SPARE} stay so"
             )));
         }
-        let path = folder.join(format!(
-            "{:016x}.{}.{UNFINISHED}",
-            self.fingerprint,
-            std::process::id()
-        ));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
         let unfinished = Unfinished {
             file,
-            path,
             name: self.name(),
             fingerprint: self.fingerprint,
             length: self.length,
-            is_finished: false,
         };
         // Taken now: a full disk would end the process when it writes into the mapping.
-        fallocate(&unfinished.file, FallocateFlags::empty(), 0, bytes)?;
+        fallocate(unfinished.file.file(), FallocateFlags::empty(), 0, bytes)?;
         // SAFETY: nobody else knows the file, and its bytes are numbers.
-        let map = unsafe { MmapMut::map_mut(&unfinished.file)? };
+        let map = unsafe { MmapMut::map_mut(unfinished.file.file())? };
         Ok((map, unfinished))
     }
 
-    /// Removes files until this one fits beside the rest: those abandoned, and those used least recently.
-    fn make_room(&self, bytes: u64) {
-        let Ok(entries) = fs::read_dir(&self.folder.path) else {
-            return;
-        };
-        let mut kept = Vec::new();
-        for entry in entries.flatten() {
-            let (path, Ok(about)) = (entry.path(), entry.metadata()) else {
-                continue;
-            };
-            let used = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            match path.extension().and_then(|ending| ending.to_str()) {
-                Some(ENDING) => kept.push((used, about.len(), path)),
-                Some(UNFINISHED) if used.elapsed().is_ok_and(|age| age > ABANDONED) => {
-                    remove(&path);
-                }
-                _ => {}
+    /// Removes what nobody will ask for: unfinished files whose makers are gone, and records without
+    /// weights. Gives the bytes of those that are being made.
+    fn sweep(&self) -> u64 {
+        for path in entries(&self.folder.path) {
+            let is_record = path.extension().is_some_and(|ending| ending == CHECKED);
+            if is_record && !path.with_extension(ENDING).exists() {
+                remove(&path);
             }
         }
+        sweep_unfinished(&self.folder.path)
+    }
+
+    /// Removes files until this one fits beside the rest: those abandoned, and those used least recently.
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let unfinished = self.sweep();
+        let mut kept = Vec::new();
+        for path in entries(&self.folder.path) {
+            if path.extension().is_none_or(|ending| ending != ENDING) {
+                continue;
+            }
+            let Ok(about) = fs::metadata(&path) else {
+                continue;
+            };
+            // Of the record the time is that of the last use.
+            let record = fs::metadata(path.with_extension(CHECKED));
+            let used = [Some(&about), record.as_ref().ok()].map(|about| about?.modified().ok());
+            kept.push((used.into_iter().max(), about.len(), path));
+        }
         kept.sort();
-        let mut all: u64 = kept.iter().map(|(_, bytes, _)| bytes).sum();
+        let finished: u64 = kept.iter().map(|(_, bytes, _)| bytes).sum();
+        let mut all = finished + unfinished;
         for (_, length, path) in kept {
             if all.saturating_add(bytes) <= self.folder.most_bytes {
                 break;
             }
             remove(&path);
+            remove(&path.with_extension(CHECKED));
             all -= length;
         }
-    }
-}
-
-impl Unfinished {
-    /// Gives the file its name. `map` is what [`Place::make`] gave, packed.
-    pub(super) fn finish(mut self, map: &mut MmapMut) -> io::Result<()> {
-        let page = first_page(
-            self.fingerprint,
-            self.length,
-            &boot().unwrap_or([0; CHECKSUM - BOOT]),
-        );
-        map[..CHECKSUM].copy_from_slice(&page);
-        map[CHECKSUM..CHECKSUM + 8].copy_from_slice(&xxh3_64(&page).to_le_bytes());
-        fs::rename(&self.path, &self.name)?;
-        self.is_finished = true;
-        note_when_on_disk(&self.file);
+        if all.saturating_add(bytes) > self.folder.most_bytes {
+            return Err(io::Error::other(format!(
+                "others are packing {unfinished} bytes, and all may take {}",
+                self.folder.most_bytes
+            )));
+        }
         Ok(())
     }
 }
 
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            remove(&self.path);
-        }
+impl Unfinished {
+    /// Gives the file its name. `map` is what [`Place::make`] gave, packed, and `digest` that of its
+    /// weights.
+    pub(super) fn finish(self, map: &mut MmapMut, digest: u64) -> io::Result<()> {
+        let page = first_page(self.fingerprint, self.length, &digest.to_le_bytes());
+        map[..CHECKSUM].copy_from_slice(&page);
+        map[CHECKSUM..CHECKSUM + 8].copy_from_slice(&xxh3_64(&page).to_le_bytes());
+        self.file.finish(&self.name)
     }
 }
 
-/// What is in a folder of packed weights, by the first pages of the files. Their weights are compared
-/// with the model's when they are used.
+/// What is in a folder of packed weights, by the first pages of the files. Their weights are checked
+/// when they are used.
 pub fn kept_weights(folder: &Path) -> KeptFiles {
     let mut kept = KeptFiles::default();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
+    for path in entries(folder) {
         if path.extension().is_none_or(|ending| ending != ENDING) {
             continue;
         }
-        let bytes = entry.metadata().map_or(0, |about| about.len());
+        let bytes = fs::metadata(&path).map_or(0, |about| about.len());
         kept.count += 1;
         kept.bytes += bytes;
-        if !is_whole(&path, bytes).unwrap_or(false) {
+        if !has_first_page(&path, bytes).unwrap_or(false) {
             kept.damaged.push(path);
         }
     }
     kept
 }
 
-fn is_whole(path: &Path, bytes: u64) -> io::Result<bool> {
-    let mut page = [0; ON_DISK + 1];
+fn has_first_page(path: &Path, bytes: u64) -> io::Result<bool> {
+    let mut page = [0; CHECKSUM + 8];
     File::open(path)?.read_exact_at(&mut page, 0)?;
     let length = bytes.saturating_sub(FIRST_PAGE as u64);
-    let is_this_boot = boot().is_some_and(|boot| page[BOOT..CHECKSUM] == boot);
     Ok(page.starts_with(&MAGIC)
-        && page[LENGTH..BOOT] == length.to_le_bytes()
-        && page[CHECKSUM..ON_DISK] == xxh3_64(&page[..CHECKSUM]).to_le_bytes()
-        && (page[ON_DISK] == 1 || is_this_boot))
+        && page[LENGTH..DIGEST] == length.to_le_bytes()
+        && page[CHECKSUM..] == xxh3_64(&page[..CHECKSUM]).to_le_bytes())
 }
 
-fn first_page(fingerprint: u64, length: usize, boot: &[u8]) -> [u8; CHECKSUM] {
+fn first_page(fingerprint: u64, length: usize, digest: &[u8]) -> [u8; CHECKSUM] {
     let mut page = [0; CHECKSUM];
     page[..FINGERPRINT].copy_from_slice(&MAGIC);
     page[FINGERPRINT..LENGTH].copy_from_slice(&fingerprint.to_le_bytes());
-    page[LENGTH..BOOT].copy_from_slice(&(length as u64).to_le_bytes());
-    page[BOOT..].copy_from_slice(boot);
+    page[LENGTH..DIGEST].copy_from_slice(&(length as u64).to_le_bytes());
+    page[DIGEST..].copy_from_slice(digest);
     page
 }
 
-/// What tells this run of the machine from every other.
-fn boot() -> Option<[u8; CHECKSUM - BOOT]> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let mut boot = [0; CHECKSUM - BOOT];
-    let text = text.trim().as_bytes();
-    let length = text.len().min(boot.len());
-    boot[..length].copy_from_slice(&text[..length]);
-    Some(boot)
-}
-
-/// Waits for the disk on a thread of its own, and notes that the file is there. A process that ends
-/// before has lost nothing.
-fn note_when_on_disk(file: &File) {
-    let Ok(file) = file.try_clone() else {
-        return;
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(listing) = fs::read_dir(folder) else {
+        // Nothing was ever kept there.
+        return Vec::new();
     };
-    let note = move || {
-        let noted = file
-            .sync_data()
-            .and_then(|()| file.write_all_at(&[1], ON_DISK as u64))
-            .and_then(|()| file.sync_data());
-        if let Err(error) = noted {
-            tracing::warn!(%error, "packed weights may not have reached the disk");
-        }
-    };
-    let thread = std::thread::Builder::new().name("weights-to-disk".to_owned());
-    if let Err(error) = thread.spawn(note) {
-        tracing::debug!(%error, "nobody waits for the packed weights to reach the disk");
-    }
+    let paths = listing.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.collect()
 }
 
 fn remove(path: &Path) {

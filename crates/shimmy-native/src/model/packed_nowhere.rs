@@ -7,6 +7,7 @@ use memmap2::{Mmap, MmapMut};
 use shimmy_engine::KeptFiles;
 
 use super::PackedFolder;
+use crate::pool::Pool;
 
 pub(super) const FIRST_PAGE: usize = 0;
 
@@ -24,7 +25,7 @@ impl<'a> Place<'a> {
         None
     }
 
-    pub(super) fn find(&self) -> Option<Mmap> {
+    pub(super) fn find(&self, _: &mut Pool, _: &mut dyn FnMut(f32) -> bool) -> Option<Mmap> {
         None
     }
 
@@ -41,7 +42,12 @@ pub fn kept_weights(_: &Path) -> KeptFiles {
 }
 
 impl Unfinished {
-    pub(super) fn finish(self, _: &mut MmapMut) -> io::Result<()> {
+    pub(super) fn finish(self, _: &mut MmapMut, _: u64) -> io::Result<()> {
         match self {}
     }
+}
+
+/// The hash of packed weights that are kept.
+pub(super) fn digest(_: &mut Pool, _: &[u8], _: &mut dyn FnMut(f32) -> bool) -> Option<u64> {
+    None
 }

@@ -170,6 +170,7 @@ fn packed_weights_of_an_earlier_load_say_the_same() {
 
 #[cfg(target_os = "linux")]
 fn packed_weights_say_the_same(model: &tiny::Model) {
+    use std::hash::{BuildHasher, Hasher, RandomState};
     use std::os::unix::fs::{FileExt, MetadataExt};
 
     use shimmy_native::PackedFolder;
@@ -191,9 +192,11 @@ fn packed_weights_say_the_same(model: &tiny::Model) {
         prefill(&mut runner, A, 0, &bytes("hello"), 8)
     };
     let kept = || {
-        let mut entries = std::fs::read_dir(&folder).unwrap();
-        let path = entries.next().expect("a file").unwrap().path();
-        assert!(entries.next().is_none());
+        let entries = std::fs::read_dir(&folder).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut paths = paths.filter(|path| path.extension() == Some("tiles".as_ref()));
+        let path = paths.next().expect("a file");
+        assert!(paths.next().is_none());
         path
     };
     assert_eq!(logits(), expected);
@@ -201,12 +204,31 @@ fn packed_weights_say_the_same(model: &tiny::Model) {
     assert_eq!(logits(), expected);
     assert_eq!(std::fs::metadata(kept()).unwrap().ino(), first.ino());
     let file = std::fs::OpenOptions::new()
+        .read(true)
         .write(true)
         .open(kept())
         .unwrap();
-    // Every tile, since only some are compared.
-    let zeros = vec![0; first.len() as usize - 4096];
-    file.write_all_at(&zeros, 4096).unwrap();
-    assert_eq!(logits(), expected);
+    // One bit of one weight, somewhere.
+    let chosen = RandomState::new().build_hasher().finish();
+    let at = 4096 + chosen % (first.len() - 4096);
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+    assert_eq!(logits(), expected, "byte {at}");
     assert_ne!(std::fs::metadata(kept()).unwrap().ino(), first.ino());
+}
+
+/// Whoever copies another model over its file, or cuts it short, takes nothing from those who use it.
+#[test]
+fn a_model_outlives_what_becomes_of_its_file() {
+    let files = Files::new();
+    let mut runner = files.runner();
+    let expected = prefill(&mut runner, A, 0, &bytes("hello"), 8);
+    let mut other = files.runner();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(files.path("tiny.gguf"))
+        .unwrap();
+    file.set_len(0).unwrap();
+    assert_eq!(prefill(&mut other, A, 0, &bytes("hello"), 8), expected);
 }
