@@ -66,7 +66,7 @@ impl SpecialTokens {
     ) -> Vec<Part> {
         let mut parts = Vec::new();
         let mut at = 0;
-        for (range, token) in self.find(vocabulary, text.as_bytes(), specials) {
+        for (range, token) in self.find(vocabulary, text, specials) {
             if range.start > at {
                 parts.push(Part::Text(at..range.start));
             }
@@ -88,19 +88,20 @@ impl SpecialTokens {
     fn find(
         &self,
         vocabulary: &Vocabulary,
-        text: &[u8],
+        text: &str,
         specials: Specials,
     ) -> Vec<(Range<usize>, Token)> {
         let mut found: Vec<(Range<usize>, Token)> = Vec::new();
-        for (start, &byte) in text.iter().enumerate() {
+        for (start, &byte) in text.as_bytes().iter().enumerate() {
             if !self.begins[usize::from(byte)] {
                 continue;
             }
             for &length in &self.lengths {
+                // A file may have tokens that end inside a character: such a one is not in a text.
                 let Some(candidate) = text.get(start..start + length) else {
                     continue;
                 };
-                if let Some(token) = vocabulary.token(candidate)
+                if let Some(token) = vocabulary.token(candidate.as_bytes())
                     && self.counts(vocabulary, token, specials)
                 {
                     found.push((start..start + length, token));

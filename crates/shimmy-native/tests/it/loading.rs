@@ -160,6 +160,27 @@ fn special_text_is_a_token_only_when_it_is_parsed() {
     assert_eq!(tokenizer.special_texts().len(), 3);
 }
 
+#[test]
+fn a_special_token_that_ends_inside_a_character_is_not_found_in_texts() {
+    let files = Files::new();
+    let mut model = tiny::Model::new().to_bytes();
+    // As the vocabulary has it, after its length.
+    let token = b"\x0c\0\0\0\0\0\0\0<|im_start|>";
+    let at = model.windows(token.len()).position(|text| text == token);
+    let end = at.unwrap() + token.len();
+    model[end - 2..end].copy_from_slice(b"\xe2\x82");
+    std::fs::write(files.path("tiny.gguf"), model).unwrap();
+    let (_, tokenizer) = files.open();
+    for original in ["x <|im_start\u{20ac} y", "<|im_start\u{20ac}", "<|im_start"] {
+        let tokens = tokenizer.tokenize(original, Specials::Parse).unwrap();
+        let mut out = Vec::new();
+        tokens
+            .iter()
+            .for_each(|&token| tokenizer.append_piece(token, Specials::Parse, &mut out));
+        assert_eq!(String::from_utf8(out).unwrap(), original);
+    }
+}
+
 /// Packed weights are found again, and made anew when they are not what the model says.
 #[cfg(target_os = "linux")]
 #[test]
