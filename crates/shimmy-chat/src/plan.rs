@@ -26,6 +26,8 @@ pub struct ChatPlan {
     pub may_call: bool,
     /// Whether the constraint is there for calls of tools.
     pub holds_calls: bool,
+    /// Texts that end it beside those that the request names.
+    pub stop: Vec<String>,
     /// How its text becomes a message.
     pub format: AnswerFormat,
     /// Control tokens whose text the format has to see.
@@ -42,6 +44,7 @@ impl ChatPlan {
             constraint,
             may_call: false,
             holds_calls: false,
+            stop: Vec::new(),
             format: AnswerFormat::plain(),
             shown: Vec::new(),
             unheard: Vec::new(),
@@ -144,6 +147,7 @@ impl ChatTemplate {
             constraint: hold.map(|hold| hold.constraint),
             may_call: !tools.is_empty(),
             holds_calls,
+            stop: self.stop().iter().copied().map(str::to_owned).collect(),
             format,
             shown: tokens.into_iter().map(|(_, token)| token).collect(),
             unheard,

@@ -60,8 +60,8 @@ pub struct TemplateVocabulary {
 pub enum Origin {
     /// The model's file.
     Model,
-    /// The file has none; the special tokens suggest this family, or nothing does and it is
-    /// ChatML.
+    /// The file has none; the special tokens suggest this family, or nothing does and it is plain
+    /// text.
     BuiltIn(Family),
 }
 
@@ -116,7 +116,7 @@ impl ChatTemplate {
         let (source, origin) = match source {
             Some(source) => (source, Origin::Model),
             None => {
-                let family = family.unwrap_or(Family::ChatMl);
+                let family = family.unwrap_or(Family::Plain);
                 (family.source(), Origin::BuiltIn(family))
             }
         };
@@ -151,6 +151,14 @@ impl ChatTemplate {
     /// Where the template comes from.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// Texts that end an answer, whatever else the request says.
+    pub(crate) fn stop(&self) -> &'static [&'static str] {
+        match self.origin {
+            Origin::BuiltIn(family) => family.stop(),
+            Origin::Model => &[],
+        }
     }
 
     /// Whether a lone prompt should be wrapped as one user message.

@@ -14,6 +14,11 @@ pub enum Family {
     Llama3,
     /// `GPT4 Correct User: … <|end_of_turn|>`.
     OpenChat,
+    /// `<start_of_turn>role … <end_of_turn>`.
+    Gemma,
+    /// `User: …` in plain words, for a vocabulary that has the marks of no family: those of another
+    /// would be so many letters to its model.
+    Plain,
 }
 
 impl fmt::Display for Family {
@@ -22,27 +27,41 @@ impl fmt::Display for Family {
             Self::ChatMl => "ChatML",
             Self::Llama3 => "Llama 3",
             Self::OpenChat => "OpenChat",
+            Self::Gemma => "Gemma",
+            Self::Plain => "plain text",
         })
     }
 }
 
 impl Family {
-    /// Most telling marker first: a vocabulary with `<|im_start|>` was made for ChatML even where
+    /// Most telling markers first: a vocabulary with `<|im_start|>` was made for ChatML even where
     /// it carries the markers of the model that it was tuned from.
-    const ALL: [Self; 3] = [Self::ChatMl, Self::Llama3, Self::OpenChat];
+    const MARKED: [Self; 4] = [Self::ChatMl, Self::Llama3, Self::OpenChat, Self::Gemma];
 
-    /// The family whose marker is among the special tokens; a base model has none.
+    /// The family whose markers are among the special tokens; a base model has none.
     pub(super) fn guess(specials: &[String]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|family| specials.iter().any(|text| text == family.marker()))
+        let has = |marker: &&str| specials.iter().any(|text| text == marker);
+        let mut families = Self::MARKED.into_iter();
+        families.find(|family| family.markers().iter().all(has))
     }
 
-    fn marker(self) -> &'static str {
+    /// What begins a message, and what ends one, so that an answer in this format comes to an end.
+    fn markers(self) -> &'static [&'static str] {
         match self {
-            Self::ChatMl => "<|im_start|>",
-            Self::Llama3 => "<|start_header_id|>",
-            Self::OpenChat => "<|end_of_turn|>",
+            Self::ChatMl => &["<|im_start|>", "<|im_end|>"],
+            Self::Llama3 => &["<|start_header_id|>", "<|eot_id|>"],
+            Self::OpenChat => &["<|end_of_turn|>"],
+            Self::Gemma => &["<start_of_turn>", "<end_of_turn>"],
+            Self::Plain => &[],
+        }
+    }
+
+    /// Texts with which the answer is over, because the model goes on with another's part; special
+    /// tokens end it by themselves.
+    pub(super) fn stop(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &["\nUser:", "\nAssistant:"],
+            _ => &[],
         }
     }
 
@@ -51,6 +70,8 @@ impl Family {
             Self::ChatMl => CHATML,
             Self::Llama3 => LLAMA3,
             Self::OpenChat => OPENCHAT,
+            Self::Gemma => GEMMA,
+            Self::Plain => PLAIN,
         }
     }
 }
@@ -86,5 +107,39 @@ const OPENCHAT: &str = "\
 {%- endfor -%}
 {%- if add_generation_prompt -%}
     {{- 'GPT4 Correct Assistant:' -}}
+{%- endif -%}
+";
+
+// Nor has it one in Gemma's: there it leads the message that follows.
+const GEMMA: &str = "\
+{{- bos_token -}}
+{%- set state = namespace(lead='') -%}
+{%- for message in messages -%}
+    {%- if message.role == 'system' -%}
+        {%- set state.lead = state.lead ~ (message.content | trim) ~ '\\n\\n' -%}
+    {%- else -%}
+        {{- '<start_of_turn>' ~ ('model' if message.role == 'assistant' else 'user') ~ '\\n' -}}
+        {{- state.lead ~ (message.content | trim) ~ '<end_of_turn>\\n' -}}
+        {%- set state.lead = '' -%}
+    {%- endif -%}
+{%- endfor -%}
+{%- if state.lead -%}
+    {{- '<start_of_turn>user\\n' ~ (state.lead | trim) ~ '<end_of_turn>\\n' -}}
+{%- endif -%}
+{%- if add_generation_prompt -%}
+    {{- '<start_of_turn>model\\n' -}}
+{%- endif -%}
+";
+
+const PLAIN: &str = "\
+{{- bos_token -}}
+{%- for message in messages -%}
+    {%- if message.role != 'system' -%}
+        {{- message.role | title ~ ': ' -}}
+    {%- endif -%}
+    {{- (message.content | trim) ~ '\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{- 'Assistant:' -}}
 {%- endif -%}
 ";

@@ -1,8 +1,10 @@
 //! The built-in templates, and which one a vocabulary gets.
 
-use shimmy_chat::{ChatTemplate, Family, Origin};
+use serde_json::Map;
+use shimmy_chat::{ChatPlan, ChatRequest, ChatTemplate, Family, Origin, Thinking, ToolChoice};
+use shimmy_engine::stub::StubTokenizer;
 
-use super::{text, vocabulary};
+use super::{chat, text, vocabulary};
 
 const CHAT: &[(&str, &str)] = &[
     ("system", "Be brief."),
@@ -13,6 +15,19 @@ const CHAT: &[(&str, &str)] = &[
 
 fn built_in(specials: &[&str]) -> ChatTemplate {
     ChatTemplate::new(None, vocabulary(specials)).unwrap()
+}
+
+fn plan(template: &ChatTemplate) -> ChatPlan {
+    let request = ChatRequest {
+        messages: &chat(CHAT),
+        tools: &[],
+        tool_choice: &ToolChoice::None,
+        parallel_calls: true,
+        thinking: &Thinking::default(),
+        shape: None,
+        kwargs: &Map::new(),
+    };
+    template.plan(&request, &StubTokenizer::default()).unwrap()
 }
 
 #[test]
@@ -58,13 +73,36 @@ fn openchat() {
 
 #[test]
 fn a_base_model_is_no_chat_model_but_can_be_asked() {
-    let template = built_in(&["<s>", "</s>"]);
-    assert_eq!(template.origin(), Origin::BuiltIn(Family::ChatMl));
-    assert!(!template.is_chat_model());
+    // A beginning of ChatML without the end that would stop an answer is none.
+    for specials in [&["<s>", "</s>"][..], &["<|im_start|>"]] {
+        let template = built_in(specials);
+        assert_eq!(template.origin(), Origin::BuiltIn(Family::Plain));
+        assert!(!template.is_chat_model());
+        assert_eq!(
+            text(&template, CHAT),
+            "<s>Be brief.\nUser: Hi\nAssistant: Hello.\nUser: Bye\nAssistant:"
+        );
+        let stop = plan(&template).stop;
+        assert_eq!(stop, ["\nUser:", "\nAssistant:"]);
+    }
+}
+
+#[test]
+fn gemma() {
+    let template = built_in(&["<start_of_turn>", "<end_of_turn>"]);
+    assert_eq!(template.origin(), Origin::BuiltIn(Family::Gemma));
     assert_eq!(
-        text(&template, &[("user", "Hi")]),
-        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+        text(&template, CHAT),
+        "<s><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n\
+         <start_of_turn>model\nHello.<end_of_turn>\n<start_of_turn>user\nBye<end_of_turn>\n\
+         <start_of_turn>model\n"
     );
+    assert_eq!(
+        text(&template, &[("system", "Be brief.")]),
+        "<s><start_of_turn>user\nBe brief.<end_of_turn>\n<start_of_turn>model\n"
+    );
+    // Its token ends the answer.
+    assert!(plan(&template).stop.is_empty());
 }
 
 #[test]

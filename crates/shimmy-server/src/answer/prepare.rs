@@ -62,6 +62,7 @@ pub(super) fn prepare(
             prompt: plan.prompt,
             constraint: plan.constraint,
             shown: plan.shown,
+            stop: common.stop.iter().cloned().chain(plan.stop).collect(),
             ..common.clone()
         };
         let prepared = model.session.prepare(request).map_err(ApiError::from);

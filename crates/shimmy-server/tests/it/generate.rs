@@ -111,6 +111,23 @@ async fn a_base_model_continues_the_prompt_itself() {
 }
 
 #[tokio::test]
+async fn a_base_model_is_stopped_where_it_goes_on_with_the_users_part() {
+    let server = Setup {
+        base_model: true,
+        ..Setup::saying(" Fine.\nUser: And you?")
+    }
+    .start()
+    .await;
+    let body = with(chat("How are you?"), json!({ "stop": "never said" }));
+    let (_, answer) = server.post_json("/v1/chat/completions", &body).await;
+    assert_eq!(answer["choices"][0]["message"]["content"], " Fine.");
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    // A prompt that is no conversation has no parts.
+    let (_, answer) = server.post_json(PATH, &json!({ "prompt": "abc" })).await;
+    assert_eq!(answer["response"], " Fine.\nUser: And you?");
+}
+
+#[tokio::test]
 async fn the_system_text_leads_a_conversation_that_has_none() {
     let server = Setup::default().start().await;
     let tokens = async |body: Value| {

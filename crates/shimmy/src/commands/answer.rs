@@ -75,7 +75,7 @@ impl Answer {
             shown: plan.shown,
             max_tokens: wishes.max_tokens,
             sampling: wishes.sampling,
-            stop: wishes.stop,
+            stop: wishes.stop.into_iter().chain(plan.stop).collect(),
             adapters: model.default_adapters.clone(),
             ..GenerateRequest::default()
         };
