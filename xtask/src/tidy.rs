@@ -19,7 +19,7 @@ const NAMED_FOLDERS: [&str; 7] = [
     "crates/", "scripts/", "xtask/", "tests/", "deploy/", "docs/", ".ci/",
 ];
 /// The crates that may hold unsafe code, and so state their lints themselves.
-const UNSAFE_CRATES: [&str; 2] = ["shimmy-llama", "shimmy-native"];
+const UNSAFE_CRATES: [&str; 3] = ["shimmy-llama", "shimmy-memory", "shimmy-native"];
 
 /// Prints what is wrong; true when nothing is.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool> {

@@ -35,7 +35,6 @@
     reason = "llama.cpp is a C library; each block says why it is sound"
 )]
 
-mod allocator;
 mod batch;
 mod context;
 mod devices;
@@ -51,7 +50,6 @@ use std::sync::OnceLock;
 
 use llama_cpp_sys_2 as sys;
 
-pub use allocator::return_memory;
 pub use context::{AbortFlag, CacheType, Context, ContextOptions, FlashAttention, Pool};
 pub use devices::{
     Device, DeviceKind, cpu_features, devices, gpu_offload_supported, llama_version, physical_cores,
@@ -67,7 +65,6 @@ pub use tokenizer::LlamaTokenizer;
 fn initialise() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        allocator::configure();
         logging::install();
         // SAFETY: takes no arguments, and `OnceLock` keeps threads from running it at once.
         unsafe { sys::llama_backend_init() };

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -37,6 +37,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Wait after an accept that failed for want of descriptors or memory: trying again at once would
 /// only take the processor from those who could give some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time from one line about that to the next: the state may last.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Why a server cannot be made of a listener.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +117,7 @@ impl Server {
         let _kill_on_drop = acceptor.killed.clone().drop_guard();
         tokio::select! {
             () = acceptor.run() => {}
+            () = acceptor.state.bodies.tidy() => {}
             () = shutdown => {}
         }
         acceptor.state.draining.cancel();
@@ -158,12 +162,16 @@ struct Acceptor {
 impl Acceptor {
     /// Takes connections for ever.
     async fn run(&self) {
+        let mut told: Option<Instant> = None;
         for turn in 0_usize.. {
             let (stream, router) = match self.accept(turn).await {
                 Ok(accepted) => accepted,
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
-                    tracing::error!(%error, "no connection could be accepted");
+                    if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
+                        told = Some(Instant::now());
+                        tracing::error!(%error, "no connection can be accepted, as yet");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }

@@ -32,6 +32,9 @@ pub struct ServerConfig {
     pub cors_origins: Vec<String>,
     /// Bytes of a request's body, and of a WebSocket message. Default: 32 MiB.
     pub max_body: usize,
+    /// Bytes of all bodies that are read or looked at, together; a request that does not fit is refused
+    /// with 503. Default: 512 MiB.
+    pub max_bodies: usize,
     /// How deep arrays and objects of a body may nest. Default: 100. (`serde_json` itself stops
     /// at 127, but only in the parts that are read.)
     pub max_json_depth: usize,
@@ -91,6 +94,7 @@ impl Default for ServerConfig {
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             max_body: 32 << 20,
+            max_bodies: 512 << 20,
             max_json_depth: 100,
             max_json_keys: 50_000,
             default_max_tokens: None,

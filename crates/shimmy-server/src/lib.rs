@@ -10,6 +10,7 @@ mod answer;
 mod anthropic;
 mod auth;
 mod blocking;
+mod bodies;
 mod caller;
 mod config;
 mod count;

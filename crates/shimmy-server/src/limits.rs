@@ -1,5 +1,5 @@
 //! What a body may be: JSON by its content type, of bounded size, depth and number of keys, in
-//! bounded time.
+//! bounded time, and within the room that all bodies share.
 //!
 //! It must not know any dialect. A dialect reads the checked body into its own types, into
 //! several where that is convenient: each takes the fields it knows and leaves the others alone.
@@ -15,6 +15,7 @@ use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+use crate::bodies::{Held, NoRoom};
 use crate::caller::Caller;
 use crate::config::ServerConfig;
 use crate::error::{ApiError, ErrorKind};
@@ -28,6 +29,8 @@ const COMPLAINT_CHARS: usize = 300;
 pub(crate) struct JsonBody {
     bytes: Bytes,
     caller: Caller,
+    /// Its room among all bodies; a message of a WebSocket has none.
+    _held: Option<Arc<Held>>,
 }
 
 impl FromRequest<Arc<AppState>> for JsonBody {
@@ -39,12 +42,16 @@ impl FromRequest<Arc<AppState>> for JsonBody {
     ) -> Result<Self, Self::Rejection> {
         check_content_type(request.headers())?;
         let caller = request.extensions().get().copied().unwrap_or_default();
-        let bytes = tokio::select! {
+        let (bytes, held) = tokio::select! {
             biased;
-            bytes = read_body(request.into_body(), &state.config) => bytes?,
+            read = read_body(request.into_body(), state) => read?,
             () = state.too_late_for_bodies() => return Err(ApiError::shutting_down()),
         };
-        Self::check(bytes, caller, &state.config)
+        let body = Self::check(bytes, caller, &state.config)?;
+        Ok(Self {
+            _held: Some(Arc::new(held)),
+            ..body
+        })
     }
 }
 
@@ -65,7 +72,11 @@ impl JsonBody {
             let limit = config.max_json_keys;
             return refused(format!("the JSON has more than {limit} keys"));
         }
-        Ok(Self { bytes, caller })
+        Ok(Self {
+            bytes,
+            caller,
+            _held: None,
+        })
     }
 
     /// Bytes of the whole body.
@@ -137,24 +148,41 @@ pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     ))
 }
 
-async fn read_body(body: Body, config: &ServerConfig) -> Result<Bytes, ApiError> {
-    let limit = config.max_body;
+async fn read_body(body: Body, state: &AppState) -> Result<(Bytes, Held), ApiError> {
+    let limit = state.config.max_body;
     let too_large = || {
         let message = format!("the body is larger than {limit} bytes");
         ApiError::new(ErrorKind::TooLarge, message)
     };
     // The declared length settles it before a byte is read.
-    if body.size_hint().lower() > limit as u64 {
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
         return Err(too_large());
     }
-    let read = Limited::new(body, limit).collect();
-    match tokio::time::timeout(config.body_read_timeout, read).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(ApiError::new(
-            ErrorKind::BadRequest,
-            format!("the body cannot be read: {error}"),
-        )),
+    let no_room = |error: NoRoom| ApiError::new(ErrorKind::Busy, error.to_string());
+    let mut held = state.bodies.begin(announced).map_err(no_room)?;
+    let read = async {
+        let mut body = Limited::new(body, limit);
+        // One piece that grows: large ones are mappings of their own, and go back when they are freed.
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
+                true => too_large(),
+                false => ApiError::new(
+                    ErrorKind::BadRequest,
+                    format!("the body cannot be read: {error}"),
+                ),
+            })?;
+            // Trailers are nothing that anybody here reads.
+            if let Ok(data) = frame.into_data() {
+                held.grow(data.len()).map_err(no_room)?;
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok::<_, ApiError>(Bytes::from(bytes))
+    };
+    match tokio::time::timeout(state.config.body_read_timeout, read).await {
+        Ok(bytes) => Ok((bytes?, held)),
         Err(_) => Err(ApiError::new(
             ErrorKind::RequestTimeout,
             "the body did not come in time",

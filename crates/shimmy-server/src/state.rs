@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bodies::Bodies;
 use crate::config::ServerConfig;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
@@ -38,6 +39,8 @@ pub struct AppState {
     pub(crate) websockets: Arc<Semaphore>,
     /// Answers that a later request can go on from.
     pub(crate) responses: KeptResponses,
+    /// The room that the bodies of all requests share.
+    pub(crate) bodies: Bodies,
 }
 
 impl fmt::Debug for AppState {
@@ -57,6 +60,7 @@ impl AppState {
             store: Arc::new(NoStore),
             websockets: Arc::new(Semaphore::new(config.max_websockets)),
             responses: KeptResponses::new(config.max_kept_responses, config.max_kept_bytes),
+            bodies: Bodies::new(config.max_bodies, || ()),
             config,
             started: Instant::now(),
             draining: CancellationToken::new(),
@@ -69,6 +73,14 @@ impl AppState {
     #[must_use]
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = store;
+        self
+    }
+
+    /// The same with a way to give freed memory back to the system, which may block. It is taken after
+    /// large bodies.
+    #[must_use]
+    pub fn with_memory(mut self, give_back: fn()) -> Self {
+        self.bodies = Bodies::new(self.config.max_bodies, give_back);
         self
     }
 

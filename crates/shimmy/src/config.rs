@@ -21,6 +21,7 @@ use crate::cli::{
     Drafts, EngineArgs, ModelArgs, PrefixArgs, SamplingArgs, Scope, ServeArgs, WeightsArgs,
 };
 use crate::failure::Failure;
+use crate::memory;
 use crate::places::user_folder;
 
 pub(crate) use self::file::{ConfigFile, path as config_path};
@@ -201,6 +202,7 @@ pub(crate) fn sampling(args: &SamplingArgs, defaults: &SamplingParams) -> Sampli
 
 /// The server's limits and secrets.
 pub(crate) fn server(args: &ServeArgs) -> Result<ServerConfig, Failure> {
+    let defaults = ServerConfig::default();
     Ok(ServerConfig {
         api_keys: api_keys(&args.listen)?,
         cache_scope: match args.cache_scope {
@@ -212,8 +214,16 @@ pub(crate) fn server(args: &ServeArgs) -> Result<ServerConfig, Failure> {
         default_max_tokens: args.max_output,
         deadline: args.deadline.map(Duration::from_secs),
         drain_timeout: Duration::from_secs(args.drain_timeout),
-        ..ServerConfig::default()
+        max_bodies: room_for_bodies(memory::spendable_bytes(), &defaults),
+        ..defaults
     })
+}
+
+/// An eighth of the memory for the bodies of all requests, if that is less than usual; one always fits.
+fn room_for_bodies(memory: Option<u64>, defaults: &ServerConfig) -> usize {
+    let part = memory.map_or(u64::MAX, |memory| memory / 8);
+    let part = usize::try_from(part).unwrap_or(usize::MAX);
+    part.min(defaults.max_bodies).max(defaults.max_body)
 }
 
 fn without_empty(texts: &[String]) -> Vec<String> {
@@ -224,6 +234,16 @@ fn without_empty(texts: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bodies_take_an_eighth_of_a_small_memory_and_no_more_than_usual_of_a_large_one() {
+        let defaults = ServerConfig::default();
+        let room = |memory| room_for_bodies(memory, &defaults);
+        assert_eq!(room(None), 512 << 20);
+        assert_eq!(room(Some(64 << 30)), 512 << 20);
+        assert_eq!(room(Some(1 << 30)), 128 << 20);
+        assert_eq!(room(Some(0)), defaults.max_body);
+    }
 
     #[test]
     fn an_adapter_may_carry_its_scale() {

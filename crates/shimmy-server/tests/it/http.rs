@@ -41,6 +41,41 @@ async fn a_body_over_the_cap_is_413_with_and_without_a_length() {
 }
 
 #[tokio::test]
+async fn bodies_share_a_room_beyond_which_large_ones_are_503_and_small_ones_pass() {
+    let mut setup = Setup::default();
+    setup.server.max_bodies = 1 << 20;
+    let server = setup.start().await;
+    let mut half = TcpStream::connect(server.address).await.unwrap();
+    let head = "POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
+    half.write_all(head.as_bytes()).await.unwrap();
+    half.write_all(&vec![b' '; 900_000]).await.unwrap();
+    let large = json!({ "model": "x".repeat(500_000), "max_tokens": 1, "messages": [] });
+    let until = |wanted: bool| {
+        let (server, large) = (&server, &large);
+        let ask = async move {
+            loop {
+                let (status, error) = server.post_json("/v1/messages", large).await;
+                if (status == 503) == wanted {
+                    return error;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(HANG, ask)
+    };
+    // As soon as the half has been read.
+    let error = until(true).await.expect("it is refused");
+    assert_eq!(error["type"], "error", "{error}");
+    assert_eq!(error["error"]["type"], "overloaded_error", "{error}");
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("1048576 bytes"), "{message}");
+    let small = json!({ "prompt": "hello" });
+    assert_eq!(server.post("/api/generate", &small).await.status(), 200);
+    drop(half);
+    until(false).await.expect("its room is free again");
+}
+
+#[tokio::test]
 async fn a_header_over_the_caps_is_431() {
     let server = Setup::default().start().await;
     let big = format!(

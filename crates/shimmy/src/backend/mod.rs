@@ -90,12 +90,6 @@ pub(crate) fn gpu_bytes() -> Option<u64> {
     })
 }
 
-/// Gives memory that was freed back to the system, as far as the system's allocator keeps it.
-pub(crate) fn return_memory() {
-    #[cfg(feature = "llama")]
-    shimmy_llama::return_memory();
-}
-
 /// A compute device that an engine sees.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(crate) struct Device {

@@ -51,6 +51,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         .build()?;
     let outcome = runtime.block_on(async {
         let state = AppState::new(Arc::clone(&loader) as Arc<dyn Loader>, server);
+        let state = state.with_memory(shimmy_memory::give_back);
         let (state, no_store) = match store {
             Ok(store) => (state.with_store(Arc::new(store)), None),
             Err(failure) => (state, Some(failure)),

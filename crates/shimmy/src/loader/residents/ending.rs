@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::Residents;
 use super::table::{Serial, Slot, State, Table};
-use crate::backend;
 
 /// How long shutdown waits for loads to notice that they are not wanted any more.
 const LAST_LOADS: Duration = Duration::from_secs(1);
@@ -54,7 +53,7 @@ impl Residents {
         if let Some(model) = model {
             model.session.engine().shutdown();
             drop(model);
-            backend::return_memory();
+            shimmy_memory::give_back();
         }
         self.table().forget(serial);
         self.settled.notify_all();
