@@ -4,6 +4,7 @@ mod backend;
 mod cli;
 mod commands;
 mod config;
+mod descriptors;
 mod failure;
 mod gpus;
 mod loader;

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::ServeArgs;
 use crate::config::{self, ModelConfig};
+use crate::descriptors;
 use crate::failure::Failure;
 use crate::loader::LocalLoader;
 use crate::places;
@@ -23,7 +24,7 @@ use crate::store::LocalStore;
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
-    let server = config::server(&args)?;
+    let (server, few_descriptors) = descriptors::fit(config::server(&args)?);
     let listener = config::bind(&args.listen, !server.api_keys.is_empty())?;
     let address = listener.local_addr()?;
     let (ollama, not_served) = match config::bind_ollama(&args, !server.api_keys.is_empty()) {
@@ -68,6 +69,9 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
             env!("CARGO_PKG_VERSION")
         );
         // After the line with the address, which whoever started this process reads first.
+        if let Some(warning) = few_descriptors {
+            tracing::warn!("{warning}");
+        }
         if let Some(failure) = not_served {
             failure.warn("OLLAMA_HOST is left out");
         }

@@ -8,6 +8,8 @@ mod bad_input;
 #[cfg(any(feature = "llama", feature = "native"))]
 mod commands;
 #[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
+mod descriptors;
+#[cfg(all(feature = "stub", not(any(feature = "llama", feature = "native"))))]
 mod doctor;
 #[cfg(feature = "native")]
 mod engines;
