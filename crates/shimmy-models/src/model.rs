@@ -116,6 +116,14 @@ impl ModelFile {
         }
     }
 
+    /// The files of its weights, in order: itself, or the parts that are there.
+    pub fn parts(&self) -> &[PathBuf] {
+        match self.shards.as_slice() {
+            [] => std::slice::from_ref(&self.path),
+            shards => shards,
+        }
+    }
+
     /// The model that the file at `path` is, or is a part of, complete or not.
     pub(crate) fn read(
         path: &Path,

@@ -45,12 +45,8 @@ pub(crate) struct Opened {
 
 /// What a model file will take, by its headers. Blocks on the disk.
 pub(crate) fn measure(model: &ModelFile, options: &OpenOptions) -> Result<Footprint, String> {
-    let parts = match model.shards.as_slice() {
-        [] => std::slice::from_ref(&model.path),
-        shards => shards,
-    };
     let read = |path: &PathBuf| Metadata::open(path).map_err(|error| error.to_string());
-    let parts: Vec<Metadata> = parts.iter().map(read).collect::<Result<_, _>>()?;
+    let parts: Vec<Metadata> = model.parts().iter().map(read).collect::<Result<_, _>>()?;
     let dimensions = Dimensions::of(&parts);
     let trained = parts.first().and_then(Metadata::context_length);
     let chosen = parts.first().map(|first| choice::choose(first, options));
