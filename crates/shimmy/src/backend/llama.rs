@@ -49,6 +49,7 @@ fn open_session(
     };
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(LlamaTokenizer::new(Arc::clone(&model))?);
     let trained = Some(u64::from(model.context_length()));
+    options.warn_of_context(&file.name, trained);
     let cache = options.cache_plan(trained, model.bytes_per_cell(), model.can_cut());
     let built = (
         (model.parameters(), llama_version(), cpu_features()),

@@ -31,7 +31,7 @@ use self::choice::{Chosen, Native};
 use self::footprint::Dimensions;
 pub(crate) use self::footprint::Footprint;
 use self::options::CachePlan;
-pub(crate) use self::options::{CacheOptions, DiskOptions, OpenOptions};
+pub(crate) use self::options::{CacheOptions, DiskOptions, OpenOptions, context_warning};
 pub(crate) use self::progress::Progress;
 
 /// A model that an engine has loaded.

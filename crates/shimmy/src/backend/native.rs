@@ -80,6 +80,7 @@ fn open_session(
     let (model, tokenizer) = open_with_progress(&file.path, &how, &mut watch)?;
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(tokenizer);
     let trained = Some(model.context_length() as u64);
+    options.warn_of_context(&file.name, trained);
     let cache = options.block_plan(trained, model.bytes_per_cell());
     let engine = EngineConfig {
         parallel: Some(options.parallel as usize),

@@ -102,6 +102,14 @@ impl OpenOptions {
             .unwrap_or_else(|| trained.unwrap_or(4096).min(DEFAULT_CONTEXT))
     }
 
+    /// Says so where more context is asked for than the model was trained for.
+    #[cfg(any(feature = "llama", feature = "native"))]
+    pub(super) fn warn_of_context(&self, model: &str, trained: Option<u64>) {
+        if let Some(warning) = context_warning(self.context(trained).into(), trained) {
+            tracing::warn!(model, "{warning}");
+        }
+    }
+
     /// The cache of a model trained with this context. `can_cut`: whether what a sequence holds can
     /// be shared in parts.
     pub(super) fn cache_plan(
@@ -161,6 +169,15 @@ impl OpenOptions {
             batch: BATCH,
         }
     }
+}
+
+/// What is to be said of a context that is longer than the one the model was trained for.
+pub(crate) fn context_warning(context: u64, trained: Option<u64>) -> Option<String> {
+    let trained = trained.filter(|&tokens| tokens > 0 && context > tokens)?;
+    Some(format!(
+        "a context of {context} tokens is more than the {trained} that the model was trained for: \
+         beyond those, answers get worse"
+    ))
 }
 
 #[cfg(test)]

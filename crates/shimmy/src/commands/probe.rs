@@ -7,6 +7,7 @@ use shimmy_server::LoadedModel;
 
 use super::model::{load, start};
 use super::{bytes, parameters, print, print_json};
+use crate::backend::context_warning;
 use crate::cli::ProbeArgs;
 use crate::failure::{Failure, USAGE};
 
@@ -16,6 +17,7 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
     let first_token = first_token(&model).map_err(|failure| failure.with_code(USAGE))?;
     let context = model.session.engine().context();
     let info = &model.info;
+    let warning = context_warning(context as u64, info.context_length.map(u64::from));
     let load_ms = model.load_time.as_secs_f64() * 1000.0;
     if args.json {
         print_json(&json!({
@@ -24,6 +26,7 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
             "engine": model.engine,
             "placement": model.placement,
             "context": context,
+            "warning": warning,
             "chat_template": format!("{:?}", model.template.origin()),
             "load_ms": load_ms,
             "first_token_ms": first_token,
@@ -43,7 +46,8 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
             model.engine,
             model.placement,
             template(model.template.origin()),
-        ))
+        ))?;
+        warning.map_or(Ok(()), |warning| print(&format!("  warning: {warning}\n")))
     }
 }
 

@@ -54,6 +54,13 @@ fn probe_says_whether_a_model_works() {
     let good = run(folder.path(), &["probe", "--model-path", text(&model)]);
     assert_eq!(good.code, Some(0), "{good:?}");
     assert!(good.stdout.contains("tiny: works"), "{}", good.stdout);
+    assert!(!good.stdout.contains("warning"), "{}", good.stdout);
+    let beyond = ["probe", "--ctx", "4096", "--model-path", text(&model)];
+    let beyond = run(folder.path(), &beyond);
+    for told in [&beyond.stdout, &beyond.stderr] {
+        let said = "a context of 4096 tokens is more than the 2048";
+        assert!(told.contains(said), "{beyond:?}");
+    }
     std::fs::write(&model, broken::not_gguf()).expect("written");
     let bad = run(folder.path(), &["probe", "--model-path", text(&model)]);
     assert_eq!(bad.code, Some(2), "{bad:?}");
