@@ -1,7 +1,8 @@
 //! What handles send to an engine's thread: a closed set, each with its way back. It must not know
 //! what becomes of it there.
 
-use std::path::PathBuf;
+use std::io;
+use std::sync::mpsc as inbox;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -9,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::constraint::Follower;
 use crate::error::GenerateError;
 use crate::params::{Event, PreparedRequest, SamplingPatch};
-use crate::runner::{AdapterId, Token};
+use crate::runner::{AdapterId, LoadedAdapter, Token};
 use crate::shared::Place;
+use crate::store::Entry;
 
 /// Commands to the engine thread.
 pub(crate) enum Command {
@@ -22,9 +24,14 @@ pub(crate) enum Command {
     Stop {
         id: u64,
     },
-    LoadAdapter {
-        path: PathBuf,
+    AddAdapter {
+        adapter: LoadedAdapter,
         reply: oneshot::Sender<Result<AdapterId, String>>,
+    },
+    /// What a prefix on disk holds, for those who wait for it.
+    Fetched {
+        entry: Entry,
+        state: io::Result<Vec<u8>>,
     },
     UnloadAdapter {
         id: AdapterId,
@@ -52,6 +59,8 @@ pub(crate) struct Submission {
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) submitted: Instant,
     pub(crate) constraint: Option<Follower>,
+    /// The way into the engine for what others do for this request.
+    pub(crate) back: inbox::Sender<Command>,
     /// Counts this request as in the engine until it is dropped.
     pub(crate) place: Place,
 }
@@ -62,7 +71,8 @@ impl std::fmt::Debug for Command {
             Command::Submit(_) => "Submit",
             Command::Update { .. } => "Update",
             Command::Stop { .. } => "Stop",
-            Command::LoadAdapter { .. } => "LoadAdapter",
+            Command::AddAdapter { .. } => "AddAdapter",
+            Command::Fetched { .. } => "Fetched",
             Command::UnloadAdapter { .. } => "UnloadAdapter",
             Command::Embed(_) => "Embed",
             Command::Shutdown => "Shutdown",

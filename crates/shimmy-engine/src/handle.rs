@@ -20,7 +20,7 @@ use crate::embed::{EmbedError, Pooling};
 use crate::error::{AdapterError, GenerateError, SubmitError};
 use crate::params::PreparedRequest;
 use crate::run;
-use crate::runner::{AdapterId, Runner, RunnerLimits, Token, Tokenizer};
+use crate::runner::{AdapterId, AdapterLoader, Runner, RunnerLimits, Token, Tokenizer};
 use crate::shared::{EngineStatus, Place, Shared};
 
 /// A handle to an engine thread; clones share it. When the last one is dropped, the engine
@@ -31,6 +31,7 @@ pub struct EngineHandle {
     shared: Arc<Shared>,
     limits: RunnerLimits,
     embedding: Option<(Pooling, usize)>,
+    adapter_loader: AdapterLoader,
     context: usize,
     thread: Arc<Thread>,
     interrupt: Arc<dyn Fn() + Send + Sync>,
@@ -83,13 +84,14 @@ where
             let _ = ready.send(Ok((
                 limits,
                 runner.embedding(),
+                runner.adapter_loader(),
                 Arc::clone(&shared),
                 interrupt,
             )));
             run::guarded(incoming, &mut runner, tokenizer.as_ref(), &config, &shared);
         }
     })?;
-    let (limits, embedding, shared, interrupt) = match readiness.recv() {
+    let (limits, embedding, adapter_loader, shared, interrupt) = match readiness.recv() {
         Ok(outcome) => outcome?,
         Err(_) => {
             let fault = std::io::Error::other("the engine thread panicked while starting");
@@ -107,6 +109,7 @@ where
         shared,
         limits,
         embedding,
+        adapter_loader,
         context,
         thread,
         interrupt,
@@ -133,6 +136,7 @@ impl EngineHandle {
             events,
             constraint,
             submitted: Instant::now(),
+            back: self.commands.clone(),
             place,
         };
         self.commands
@@ -185,10 +189,24 @@ impl EngineHandle {
             .with_adapters(|adapters| adapters.extend((0..count as u32).map(AdapterId)));
     }
 
-    /// Loads one more adapter, between two steps.
+    /// Loads one more adapter, on a thread of its own: running answers go on meanwhile.
     pub async fn load_adapter(&self, path: PathBuf) -> Result<AdapterId, AdapterError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::LoadAdapter { path, reply })?;
+        let load = Arc::clone(&self.adapter_loader);
+        let commands = self.commands.clone();
+        let work = move || {
+            // Whoever asked may be gone, and the engine as well.
+            let _ = match load(&path) {
+                Ok(adapter) => commands
+                    .send(Command::AddAdapter { adapter, reply })
+                    .is_ok(),
+                Err(reason) => reply.send(Err(reason)).is_ok(),
+            };
+        };
+        std::thread::Builder::new()
+            .name("adapter".to_owned())
+            .spawn(work)
+            .map_err(|error| AdapterError::Failed(error.to_string()))?;
         let loaded = answer.await.map_err(|_| AdapterError::EngineStopped)?;
         let id = loaded.map_err(AdapterError::Failed)?;
         self.shared.with_adapters(|adapters| adapters.insert(id));

@@ -45,8 +45,8 @@ pub use params::{
     Usage,
 };
 pub use runner::{
-    AdapterId, AdapterScale, Batch, FillInTheMiddle, Row, Runner, RunnerLimits, SequenceId,
-    Specials, TextMarks, Token, Tokenizer,
+    AdapterId, AdapterLoader, AdapterScale, Batch, FillInTheMiddle, LoadedAdapter, Row, Runner,
+    RunnerLimits, SequenceId, Specials, TextMarks, Token, Tokenizer,
 };
 pub use session::{Prepared, PreparedTexts, Session};
 pub use shared::EngineStatus;

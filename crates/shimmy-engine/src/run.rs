@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use self::cache::Arrival;
 use crate::command::Command;
 use crate::config::EngineConfig;
 use crate::costs::StepCosts;
@@ -27,7 +28,7 @@ use crate::request::Request;
 use crate::runner::{AdapterId, Runner, Tokenizer};
 use crate::scheduler::{Policy, RequestId, Scheduler};
 use crate::shared::Shared;
-use crate::store::Store;
+use crate::store::{Entry, Store};
 
 /// Runs an engine until it is told to end or the last handle is gone. A panic ends this engine
 /// alone: its requests fail and its status says so.
@@ -81,6 +82,7 @@ fn run(
         leaving: Vec::new(),
         offloaded: Offloaded::new(config.offload_bytes),
         store: config.store.clone().map(Store::open),
+        fetches: Vec::new(),
         drafts: config.drafts,
         runner,
         tokenizer,
@@ -121,6 +123,8 @@ struct Engine<'a> {
     /// Prefixes that have left the cache.
     offloaded: Offloaded,
     store: Option<Store>,
+    /// Prefixes that are being read from disk, and who waits for each.
+    fetches: Vec<(Entry, Vec<Arrival>)>,
     drafts: bool,
     runner: &'a mut dyn Runner,
     tokenizer: &'a dyn Tokenizer,
@@ -170,12 +174,12 @@ impl Engine<'_> {
     fn take(&mut self, command: Command) -> bool {
         match command {
             Command::Submit(submission) => {
-                let id = submission.id;
+                let (id, back) = (submission.id, submission.back.clone());
                 let (request, prompt, key) = Request::new(*submission);
-                self.fetch(&prompt, &key);
-                self.scheduler.add(id, prompt, key);
                 self.requests.insert(id, request);
+                self.enter(Arrival { id, prompt, key }, back);
             }
+            Command::Fetched { entry, state } => self.fetched(&entry, state),
             Command::Update { id, patch } => {
                 if let Some(request) = self.requests.get_mut(&id) {
                     request.update(&patch);
@@ -184,9 +188,13 @@ impl Engine<'_> {
             Command::Stop { id } => self.end(id, |request| {
                 request.finish(FinishReason::Cancelled, None);
             }),
-            Command::LoadAdapter { path, reply } => {
-                // Whoever asked may be gone; then the adapter is there all the same.
-                let _ = reply.send(self.runner.load_adapter(&path));
+            Command::AddAdapter { adapter, reply } => {
+                // Nobody would ever name what nobody knows of.
+                if !reply.is_closed()
+                    && let Err(Ok(id)) = reply.send(self.runner.add_adapter(adapter))
+                {
+                    self.runner.unload_adapter(id);
+                }
             }
             Command::UnloadAdapter { id, reply } => self.leaving.push((id, reply)),
             Command::Embed(job) => self.embeds.push(*job),

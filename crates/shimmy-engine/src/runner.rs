@@ -4,8 +4,10 @@
 //! [`Tokenizer`], which is shared with the threads that prepare requests. Nothing above this file
 //! may know which backend it talks to.
 
+use std::any::Any;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -153,6 +155,30 @@ pub struct RunnerLimits {
     pub generates: bool,
 }
 
+/// An adapter that has been read and that no batch can name yet: a value of the backend's own.
+pub struct LoadedAdapter(Box<dyn Any + Send>);
+
+impl LoadedAdapter {
+    /// Wraps what a backend has read.
+    pub fn new(adapter: impl Any + Send) -> Self {
+        Self(Box::new(adapter))
+    }
+
+    /// What the backend wrapped; none if it was another's.
+    pub fn into_inner<T: Any>(self) -> Option<T> {
+        self.0.downcast().ok().map(|adapter| *adapter)
+    }
+}
+
+impl std::fmt::Debug for LoadedAdapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LoadedAdapter")
+    }
+}
+
+/// Reads an adapter's file. Blocks until it is read. The reason of a failure is fit for users.
+pub type AdapterLoader = Arc<dyn Fn(&Path) -> Result<LoadedAdapter, String> + Send + Sync>;
+
 /// Computes logits. Owned by one engine thread, so it need not be `Send`.
 pub trait Runner {
     /// What this runner can hold; constant for its life.
@@ -193,9 +219,18 @@ pub trait Runner {
     /// Starts over with an empty cache, after a failure.
     fn reset(&mut self) -> Result<(), RunnerError>;
 
-    /// Loads one more adapter; numbers are never used twice. Blocks while its file is read. The
-    /// reason of a failure is fit for users.
-    fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String>;
+    /// What reads an adapter's file on any thread: steps need not wait for it.
+    fn adapter_loader(&self) -> AdapterLoader;
+
+    /// Takes in an adapter that its own loader has read; numbers are never used twice. The reason of
+    /// a failure is fit for users.
+    fn add_adapter(&mut self, adapter: LoadedAdapter) -> Result<AdapterId, String>;
+
+    /// Loads one more adapter, on this thread.
+    fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String> {
+        let load = self.adapter_loader();
+        self.add_adapter(load(path)?)
+    }
 
     /// Forgets an adapter that no batch will name any more; false if there is none of that number.
     fn unload_adapter(&mut self, id: AdapterId) -> bool;

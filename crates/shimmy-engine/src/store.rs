@@ -6,6 +6,7 @@
 //! state mean: the runner does.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -45,11 +46,32 @@ const HEADER_BYTES: u64 = 5 * 8 + 4;
 const MOST_TOKENS: u32 = 1 << 24;
 
 /// A prefix on disk.
-#[derive(Debug)]
-struct Entry {
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
     path: PathBuf,
+    fingerprint: u64,
     tokens: Vec<Token>,
     scope: u64,
+}
+
+impl Entry {
+    /// Reads and checks what the runner saved. Blocks.
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        read_state(&self.path, self.fingerprint)
+    }
+
+    /// The prefix with what was read.
+    pub(crate) fn state(&self, bytes: Vec<u8>) -> State {
+        State {
+            tokens: self.tokens.clone(),
+            key: Key {
+                // None with adapters are kept.
+                adapters: Vec::new(),
+                scope: self.scope,
+            },
+            bytes,
+        }
+    }
 }
 
 /// The prefixes of one model on disk.
@@ -73,6 +95,7 @@ impl Store {
             match read_tokens(&path, config.fingerprint) {
                 Ok((tokens, scope)) => entries.push(Entry {
                     path,
+                    fingerprint: config.fingerprint,
                     tokens,
                     scope,
                 }),
@@ -83,14 +106,15 @@ impl Store {
     }
 
     /// The prefix that shares most with a prompt, if that is clearly more than `known` tokens. With
-    /// `whole`, only a prefix that the prompt begins with.
+    /// `whole`, only a prefix that the prompt begins with. One that was read is still found: it may
+    /// have to leave the cache again.
     pub(crate) fn find(
-        &mut self,
+        &self,
         prompt: &[Token],
         key: &Key,
         known: usize,
         whole: bool,
-    ) -> Option<State> {
+    ) -> Option<&Entry> {
         // Adapters' numbers mean nothing in another process.
         if !key.adapters.is_empty() {
             return None;
@@ -99,19 +123,13 @@ impl Store {
         let candidates = entries.filter(|(_, entry)| entry.scope == key.scope);
         let candidates = candidates.map(|(at, entry)| (at, entry.tokens.as_slice()));
         let (at, _) = best_match(candidates, prompt, known, whole)?;
-        // Once in memory it is parked there, and written again when the engine ends.
-        let entry = self.entries.swap_remove(at);
-        match read_state(&entry.path, self.config.fingerprint) {
-            Ok(bytes) => Some(State {
-                tokens: entry.tokens,
-                key: key.clone(),
-                bytes,
-            }),
-            Err(error) => {
-                give_up(&entry.path, &error);
-                None
-            }
-        }
+        self.entries.get(at)
+    }
+
+    /// Removes a prefix that is of no use, whose file it says why.
+    pub(crate) fn give_up(&mut self, entry: &Entry, why: impl fmt::Display) {
+        self.entries.retain(|other| other != entry);
+        give_up(&entry.path, &why);
     }
 
     /// Writes prefixes, the most recently used one first, and removes old files until the folder
@@ -233,8 +251,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn give_up(path: &Path, error: &io::Error) {
-    tracing::warn!(%error, file = ?path.file_name(), "a kept prefix is damaged and ignored");
+fn give_up(path: &Path, why: &dyn fmt::Display) {
+    tracing::warn!(%why, file = ?path.file_name(), "a kept prefix is of no use and removed");
     remove(path);
 }
 

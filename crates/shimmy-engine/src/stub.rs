@@ -38,6 +38,8 @@ pub struct StubConfig {
     pub tokenized: Option<mpsc::Sender<Tokenized>>,
     /// Adapters that are said to be loaded; each adds its id to the first byte of a reply.
     pub adapters: usize,
+    /// Each that is loaded first waits for one message, likewise.
+    pub adapter_gate: Option<mpsc::Receiver<()>>,
     /// Whether rows of a batch may have different ones.
     pub mixes_adapters: bool,
     /// Whether it answers at all, or is said to make vectors only.
@@ -50,6 +52,8 @@ pub struct StubConfig {
     pub full_at_step: Option<usize>,
     /// Sequences at a time.
     pub sequences: usize,
+    /// Whether it takes back what was saved.
+    pub takes_states: bool,
     /// Rows of a batch.
     pub batch: usize,
     /// Tokens of the longest text that it makes a vector of.
@@ -70,12 +74,14 @@ impl Default for StubConfig {
             gate: None,
             tokenized: None,
             adapters: 0,
+            adapter_gate: None,
             mixes_adapters: true,
             generates: true,
             cells: 4096,
             real_cells: usize::MAX,
             full_at_step: None,
             sequences: 8,
+            takes_states: true,
             batch: 64,
             longest_text: 64,
             embeds_in_parts: true,

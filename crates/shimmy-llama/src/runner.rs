@@ -1,12 +1,12 @@
 //! The engine's [`Runner`] on llama.cpp: translates sequences, adapters and errors.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use shimmy_engine::{
-    AdapterId, AdapterScale, Batch, Pooling, Row, Runner, RunnerError, RunnerLimits, SequenceId,
-    Token,
+    AdapterId, AdapterLoader, AdapterScale, Batch, LoadedAdapter, Pooling, Row, Runner,
+    RunnerError, RunnerLimits, SequenceId, Token,
 };
 
 use crate::context::{AbortFlag, Context, ContextOptions, Pool};
@@ -249,8 +249,19 @@ impl Runner for LlamaRunner {
         Ok(())
     }
 
-    fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String> {
-        let adapter = Adapter::load(&self.model, path).map_err(|error| error.to_string())?;
+    fn adapter_loader(&self) -> AdapterLoader {
+        // Who keeps the loader keeps no model in memory by that.
+        let model = Arc::downgrade(&self.model);
+        Arc::new(move |path| {
+            let model = model.upgrade().ok_or("its model is being unloaded")?;
+            let adapter = Adapter::load(&model, path).map_err(|error| error.to_string())?;
+            Ok(LoadedAdapter::new(adapter))
+        })
+    }
+
+    fn add_adapter(&mut self, adapter: LoadedAdapter) -> Result<AdapterId, String> {
+        let adapter: Option<Arc<Adapter>> = adapter.into_inner();
+        let adapter = adapter.ok_or("it was loaded for another engine")?;
         self.adapters.push(Some(adapter));
         // Nobody loads 2^32 adapters.
         Ok(AdapterId(self.adapters.len() as u32 - 1))

@@ -1,13 +1,13 @@
 //! The engine's [`Runner`] on this crate's arithmetic: translates batches, sequences and errors.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use shimmy_engine::{
-    AdapterId, AdapterScale, Batch, Pooling, Row, Runner, RunnerError, RunnerLimits, SequenceId,
-    Token,
+    AdapterId, AdapterLoader, AdapterScale, Batch, LoadedAdapter, Pooling, Row, Runner,
+    RunnerError, RunnerLimits, SequenceId, Token,
 };
 
 use crate::adapter::{Adapter, AdapterError};
@@ -253,8 +253,19 @@ impl Runner for NativeRunner {
         Ok(())
     }
 
-    fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String> {
-        let adapter = Adapter::load(&self.model, path).map_err(|error| error.to_string())?;
+    fn adapter_loader(&self) -> AdapterLoader {
+        // Who keeps the loader keeps no model in memory by that.
+        let model = Arc::downgrade(&self.model);
+        Arc::new(move |path| {
+            let model = model.upgrade().ok_or("its model is being unloaded")?;
+            let adapter = Adapter::load(&model, path).map_err(|error| error.to_string())?;
+            Ok(LoadedAdapter::new(adapter))
+        })
+    }
+
+    fn add_adapter(&mut self, adapter: LoadedAdapter) -> Result<AdapterId, String> {
+        let adapter: Option<Adapter> = adapter.into_inner();
+        let adapter = adapter.ok_or("it was loaded for another engine")?;
         self.adapters.push(Some(Arc::new(adapter)));
         Ok(AdapterId(self.adapters() - 1))
     }

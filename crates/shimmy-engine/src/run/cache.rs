@@ -3,11 +3,17 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::io;
+use std::sync::mpsc::Sender;
+use std::thread;
 
 use super::Engine;
+use crate::command::Command;
 use crate::offload::State;
 use crate::prefix::{CacheAction, Key};
 use crate::runner::Token;
+use crate::scheduler::RequestId;
+use crate::store::Entry;
 
 impl Engine<'_> {
     /// Does to the cache what a plan says; false if something of it was not possible.
@@ -52,22 +58,76 @@ impl Engine<'_> {
         lost.is_empty()
     }
 
-    /// Puts a prefix back into the cache if it is longer than any in there: from memory, or from
-    /// disk.
-    pub(super) fn fetch(&mut self, prompt: &[Token], key: &Key) {
+    /// Takes a request into the queue once the longest prefix of it that is kept anywhere is in the
+    /// cache. What is on disk is read by another thread.
+    pub(super) fn enter(&mut self, arrival: Arrival, back: Sender<Command>) {
+        let Arrival { prompt, key, .. } = &arrival;
         let whole = !self.can_truncate;
         let known = self.scheduler.longest_known(prompt, key);
         let offloaded = self.offloaded.longest(prompt, key, known, whole);
         let known = offloaded.map_or(known, |(_, length)| length);
-        let stored = self
-            .store
-            .as_mut()
-            .and_then(|store| store.find(prompt, key, known, whole));
-        let found = stored.or_else(|| self.offloaded.take(offloaded?.0));
-        let Some(found) = found else { return };
-        if let Some(unplaced) = self.restore(found) {
+        let store = self.store.as_ref();
+        if let Some(entry) = store.and_then(|store| store.find(prompt, key, known, whole)) {
+            let entry = entry.clone();
+            return self.fetch(entry, arrival, back);
+        }
+        if let Some(state) = offloaded.and_then(|(at, _)| self.offloaded.take(at))
+            && let Restored::NoPlace(unplaced) = self.restore(state)
+        {
             self.offloaded.put(unplaced, self.can_truncate);
         }
+        self.queue(arrival);
+    }
+
+    /// Lets a request wait for a prefix on disk.
+    fn fetch(&mut self, entry: Entry, arrival: Arrival, back: Sender<Command>) {
+        if let Some((_, waiting)) = self.fetches.iter_mut().find(|(other, _)| *other == entry) {
+            return waiting.push(arrival);
+        }
+        let reading = entry.clone();
+        let read = move || {
+            let state = reading.read();
+            // The engine may have ended.
+            let _ = back.send(Command::Fetched {
+                entry: reading,
+                state,
+            });
+        };
+        match thread::Builder::new().name("prefix".to_owned()).spawn(read) {
+            Ok(_) => self.fetches.push((entry, vec![arrival])),
+            Err(error) => {
+                tracing::warn!(%error, "no thread to read a kept prefix: computed again");
+                self.queue(arrival);
+            }
+        }
+    }
+
+    /// Puts a prefix from disk into the cache, and those who waited for it into the queue.
+    pub(super) fn fetched(&mut self, entry: &Entry, state: io::Result<Vec<u8>>) {
+        let restored = state.map(|bytes| self.restore(entry.state(bytes)));
+        match (&mut self.store, restored) {
+            // It is still on disk, for when there is a place.
+            (_, Ok(Restored::Parked | Restored::NoPlace(_))) | (None, _) => {}
+            (Some(store), Ok(Restored::Misfit)) => {
+                store.give_up(entry, "it does not fit this engine");
+            }
+            (Some(store), Err(error)) => store.give_up(entry, error),
+        }
+        let at = self
+            .fetches
+            .iter()
+            .position(|(fetched, _)| fetched == entry);
+        let waiting = at.map(|at| self.fetches.swap_remove(at).1);
+        for arrival in waiting.into_iter().flatten() {
+            // Some have gone meanwhile.
+            if self.requests.contains_key(&arrival.id) {
+                self.queue(arrival);
+            }
+        }
+    }
+
+    fn queue(&mut self, Arrival { id, prompt, key }: Arrival) {
+        self.scheduler.add(id, prompt, key);
     }
 
     /// Does what has to be done to the cache while nobody waits for it.
@@ -96,10 +156,10 @@ impl Engine<'_> {
         store.write(parked.chain(offloaded));
     }
 
-    /// Parks a prefix that comes back; gives it back where there is no place for it now.
-    fn restore(&mut self, found: State) -> Option<State> {
+    /// Parks a prefix that comes back.
+    fn restore(&mut self, found: State) -> Restored {
         let Some(slot) = self.scheduler.make_place(found.tokens.len()) else {
-            return Some(found);
+            return Restored::NoPlace(found);
         };
         // What is to leave must do so before others may use its cells.
         let actions = self.scheduler.prefixes_mut().take_actions();
@@ -115,12 +175,29 @@ impl Engine<'_> {
             tracing::debug!(tokens = found.tokens.len(), "a prefix came back");
             prefixes.extend(slot, found.tokens.len());
             prefixes.park(slot, found.tokens, found.key);
+            Restored::Parked
         } else {
-            tracing::warn!("a kept prefix does not fit this engine and is ignored");
             prefixes.release(slot);
+            Restored::Misfit
         }
-        None
     }
+}
+
+/// A request on its way into the queue.
+pub(super) struct Arrival {
+    pub(super) id: RequestId,
+    pub(super) prompt: Vec<Token>,
+    pub(super) key: Key,
+}
+
+/// What became of a prefix that was to come back.
+enum Restored {
+    /// It is in the cache.
+    Parked,
+    /// There is no place for it now.
+    NoPlace(State),
+    /// The runner does not take it.
+    Misfit,
 }
 
 /// Gives the state of a prefix.

@@ -21,8 +21,14 @@ fn keep(folder: &Path, tokens: &[Token], state: &[u8]) {
 }
 
 fn find(store: &mut Store, prompt: &[Token]) -> Option<Vec<u8>> {
-    let found = store.find(prompt, &Key::default(), 0, false)?;
-    Some(found.bytes)
+    let entry = store.find(prompt, &Key::default(), 0, false)?.clone();
+    match entry.read() {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            store.give_up(&entry, error);
+            None
+        }
+    }
 }
 
 #[test]
@@ -41,7 +47,7 @@ fn what_was_written_is_found_by_a_prompt_that_begins_alike() {
         scope: 1,
         ..Key::default()
     };
-    let mut store = Store::open(config(folder.path()));
+    let store = Store::open(config(folder.path()));
     assert!(store.find(&tokens(0, 20), &scoped, 0, false).is_none());
     let mut other = Store::open(StoreConfig {
         fingerprint: 8,

@@ -4,19 +4,22 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use super::StubConfig;
 use super::tokenizer::VOCABULARY;
 use crate::embed::Pooling;
 use crate::error::RunnerError;
-use crate::runner::{AdapterId, Batch, Runner, RunnerLimits, SequenceId, Token};
+use crate::runner::{
+    AdapterId, AdapterLoader, Batch, LoadedAdapter, Runner, RunnerLimits, SequenceId, Token,
+};
 
 /// The stub's [`Runner`].
 #[derive(Debug)]
 pub struct StubRunner {
     config: StubConfig,
     sequences: Vec<Held>,
+    adapter_gate: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
     /// Adapters that no batch may name any more.
     unloaded: Vec<AdapterId>,
     outputs: Vec<Option<Vec<f32>>>,
@@ -48,9 +51,10 @@ struct Held {
 
 impl StubRunner {
     /// A stub with an empty cache.
-    pub fn new(config: StubConfig) -> Self {
+    pub fn new(mut config: StubConfig) -> Self {
         let sequences = vec![Held::default(); config.sequences];
         Self {
+            adapter_gate: Arc::new(Mutex::new(config.adapter_gate.take())),
             config,
             sequences,
             unloaded: Vec::new(),
@@ -198,10 +202,23 @@ impl Runner for StubRunner {
         Ok(())
     }
 
-    fn load_adapter(&mut self, path: &Path) -> Result<AdapterId, String> {
-        if path.as_os_str() == "missing" {
-            return Err("missing: no such file".to_owned());
-        }
+    fn adapter_loader(&self) -> AdapterLoader {
+        let gate = Arc::clone(&self.adapter_gate);
+        Arc::new(move |path| {
+            // Nothing can panic under the lock.
+            let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(gate) = gate.as_ref() {
+                // As for steps: a dropped sender opens it for good.
+                let _ = gate.recv();
+            }
+            match path.as_os_str() == "missing" {
+                true => Err("missing: no such file".to_owned()),
+                false => Ok(LoadedAdapter::new(())),
+            }
+        })
+    }
+
+    fn add_adapter(&mut self, _: LoadedAdapter) -> Result<AdapterId, String> {
         self.config.adapters += 1;
         Ok(AdapterId(self.config.adapters as u32 - 1))
     }
@@ -221,6 +238,9 @@ impl Runner for StubRunner {
 
     fn restore(&mut self, sequence: SequenceId, state: &[u8]) -> bool {
         let (words, rest) = state.as_chunks::<4>();
+        if !self.config.takes_states {
+            return false;
+        }
         if rest.is_empty() {
             self.cells += words.len();
             self.sequences[sequence.0 as usize] = Held {

@@ -113,3 +113,29 @@ async fn adapters_come_and_go_while_requests_run() {
     assert_eq!(unloading.await.expect("no panic"), Ok(true));
     assert_eq!(engine.unload_adapter(id).await, Ok(false));
 }
+
+#[tokio::test]
+async fn answers_go_on_while_an_adapter_is_read() {
+    let (read, adapter_gate) = std::sync::mpsc::channel();
+    let stub = StubConfig {
+        reply: Reply::Mixed,
+        adapter_gate: Some(adapter_gate),
+        ..Default::default()
+    };
+    let session = session(stub, EngineConfig::default());
+    let engine = session.engine().clone();
+    let mut running = session.generate(ask("x")).expect("taken");
+    let loading = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.load_adapter("large.gguf".into()).await }
+    });
+    // Begun, so that the test means something.
+    tokio::task::yield_now().await;
+    for _ in 0..200 {
+        running.next().await.expect("a text");
+    }
+    assert!(!loading.is_finished());
+    read.send(()).expect("it waits");
+    let id = loading.await.expect("no panic").expect("loaded");
+    assert_eq!(engine.adapters(), [id]);
+}

@@ -125,6 +125,76 @@ fn a_prefix_outlives_its_engine_on_disk() {
     assert_eq!(finish.usage.cached_tokens, 0);
 }
 
+#[cfg(unix)]
+#[test]
+fn answers_go_on_while_a_prefix_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = || EngineConfig {
+        store: Some(StoreConfig {
+            folder: folder.path().to_owned(),
+            fingerprint: 1,
+            most_bytes: 1 << 20,
+        }),
+        ..EngineConfig::default()
+    };
+    let stub = || StubConfig {
+        reply: Reply::Mixed,
+        ..StubConfig::default()
+    };
+    let first = session(stub(), engine());
+    let (answer, _) = whole(first.generate(short(LONG)).expect("taken"));
+    first.engine().shutdown();
+
+    let second = session(stub(), engine());
+    let mut running = second.generate(ask("another")).expect("taken");
+    running.next_blocking().expect("its first text");
+    // From now on, whoever reads the file waits until the test writes it.
+    let listing = std::fs::read_dir(folder.path()).expect("a folder");
+    let file = listing.map(|entry| entry.expect("an entry").path()).next();
+    let file = file.expect("a file");
+    let bytes = std::fs::read(&file).expect("its bytes");
+    std::fs::remove_file(&file).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("mkfifo").success());
+    let waiting = [short(LONG), short(LONG)].map(|ask| second.generate(ask).expect("taken"));
+    for _ in 0..200 {
+        running.next_blocking().expect("a text");
+    }
+    std::fs::write(&file, bytes).expect("written");
+    for generation in waiting {
+        let (again, finish) = whole(generation);
+        assert_eq!(finish.usage.cached_tokens as usize, LONG.len() - 1);
+        assert_eq!(again, answer);
+    }
+}
+
+#[test]
+fn a_state_that_the_runner_does_not_take_is_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = || EngineConfig {
+        store: Some(StoreConfig {
+            folder: folder.path().to_owned(),
+            fingerprint: 1,
+            most_bytes: 1 << 20,
+        }),
+        ..EngineConfig::default()
+    };
+    let stub = |takes_states| StubConfig {
+        reply: Reply::Mixed,
+        takes_states,
+        ..StubConfig::default()
+    };
+    let files = || std::fs::read_dir(folder.path()).expect("a folder").count();
+    let first = session(stub(true), engine());
+    let (answer, _) = whole(first.generate(short(LONG)).expect("taken"));
+    first.engine().shutdown();
+    assert_eq!(files(), 1);
+    let second = session(stub(false), engine());
+    let (again, finish) = whole(second.generate(short(LONG)).expect("taken"));
+    assert_eq!((again, finish.usage.cached_tokens), (answer, 0));
+    assert_eq!(files(), 0);
+}
+
 /// An engine whose cache has place for next to nothing that has ended.
 fn offloading(bytes: u64) -> EngineConfig {
     EngineConfig {
