@@ -50,16 +50,13 @@ pub fn give_back() {
 mod tests {
     /// Anonymous memory of this process.
     fn anonymous() -> usize {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"));
-        line.unwrap()
-            .trim()
-            .trim_end_matches(" kB")
-            .parse::<usize>()
-            .unwrap()
-            << 10
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .expect("a line of it");
+        let kilobytes = line.trim().trim_end_matches(" kB").parse::<usize>();
+        kilobytes.expect("a number") << 10
     }
 
     #[test]
