@@ -1,12 +1,14 @@
 //! The engine's [`Runner`] on llama.cpp: translates sequences, adapters and errors.
 
+mod embed;
+
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use shimmy_engine::{
-    AdapterId, AdapterLoader, AdapterScale, Batch, LoadedAdapter, Pooling, Row, Runner,
-    RunnerError, RunnerLimits, SequenceId, Token,
+    AdapterId, AdapterLoader, AdapterScale, Batch, LoadedAdapter, Pooling, Runner, RunnerError,
+    RunnerLimits, SequenceId, Token,
 };
 
 use crate::context::{AbortFlag, Context, ContextOptions, Pool};
@@ -52,9 +54,6 @@ pub struct LlamaRunner {
 /// Tokens of the texts that are embedded together, at most: an embedder's memory for intermediate
 /// results grows with them.
 const EMBEDDED_TOKENS: u32 = 8192;
-
-/// Rows that an embedder begins with; it doubles for longer texts.
-const FIRST_EMBEDDED: usize = 512;
 
 /// Texts that are embedded together, at most.
 const EMBEDDED_TEXTS: usize = 64;
@@ -329,83 +328,6 @@ impl Runner for LlamaRunner {
         let vector = reader.go_on(text, part, pooling)?;
         self.reader = Some(reader);
         Ok(vector)
-    }
-}
-
-impl LlamaRunner {
-    /// Appends the vectors of a few texts.
-    fn embed_together(
-        &mut self,
-        texts: &[Vec<Token>],
-        vectors: &mut Vec<Vec<f32>>,
-    ) -> Result<(), RunnerError> {
-        let rows = texts.iter().map(Vec::len).sum();
-        let embedder = self.embedder(rows)?;
-        let mut batch = Batch::default();
-        for (sequence, text) in (0..).map(SequenceId).zip(texts) {
-            for (position, &token) in (0..).zip(text) {
-                batch.push(Row {
-                    token,
-                    position,
-                    sequence,
-                    output: true,
-                });
-            }
-        }
-        let computed = embedder.decode(batch.rows());
-        // Nothing is continued: the next texts start from nothing.
-        let take = |embedder: &mut Context| {
-            (0..texts.len() as u32)
-                .map(|sequence| Some(embedder.sequence_embedding(sequence)?.to_vec()))
-                .collect::<Option<Vec<_>>>()
-        };
-        let taken = computed.map(|()| take(embedder));
-        for sequence in 0..texts.len() as u32 {
-            embedder.remove(sequence, 0);
-        }
-        let taken = taken.map_err(RunnerError::from)?;
-        vectors.extend(taken.ok_or_else(|| {
-            RunnerError::Failed("llama.cpp gave no embedding for a text".to_owned())
-        })?);
-        Ok(())
-    }
-
-    /// What reads texts of so many tokens in parts.
-    fn new_reader(&self, cells: usize) -> Result<Reader, RunnerError> {
-        let cells = cells.next_power_of_two().max(FIRST_EMBEDDED) as u32;
-        let options = ContextOptions {
-            cells: Some(cells),
-            sequences: 1,
-            // A pool would see one part only.
-            embeddings: Some(Pool::None),
-            ..self.options.clone()
-        };
-        let context = Context::new(Arc::clone(&self.model), &options, self.abort.clone())
-            .map_err(|error| RunnerError::Failed(error.to_string()))?;
-        Ok(Reader::new(context))
-    }
-
-    /// The context that embeds, with room for so many rows.
-    fn embedder(&mut self, rows: usize) -> Result<&mut Context, RunnerError> {
-        if self.embedder.as_ref().is_none_or(|e| e.max_rows() < rows) {
-            // First the old one is freed: there may not be memory for two.
-            self.embedder = None;
-            let rows = rows.next_power_of_two().max(FIRST_EMBEDDED) as u32;
-            let options = ContextOptions {
-                cells: Some(rows),
-                sequences: EMBEDDED_TEXTS as u32,
-                batch: rows,
-                micro_batch: rows,
-                // A model that does not say how gets the mean, which is what most people expect.
-                embeddings: Some(self.model.pooling().map_or(Pool::Mean, |_| Pool::Model)),
-                ..self.options.clone()
-            };
-            let context = Context::new(Arc::clone(&self.model), &options, self.abort.clone())
-                .map_err(|error| RunnerError::Failed(error.to_string()))?;
-            self.embedder = Some(context);
-        }
-        let none = || RunnerError::Failed("there is no embedder".to_owned());
-        self.embedder.as_mut().ok_or_else(none)
     }
 }
 
