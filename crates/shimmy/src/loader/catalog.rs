@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use shimmy_models::{
-    AdapterFile, Discovery, ModelFile, NameError, Roots, discover, is_called, resolve_among,
+    AdapterFile, Discovery, ModelFile, NameError, Problem, ProblemReason, Roots, discover,
+    is_called, resolve_among,
 };
 use shimmy_server::LoadError;
 
@@ -62,6 +63,8 @@ pub(super) struct Found {
     pub(super) adapters: Vec<Arc<AdapterEntry>>,
     /// Files that look like models and are none, with the reason.
     pub(super) problems: Vec<String>,
+    /// Those of them that can be asked for: by the names of their files.
+    unusable: Vec<(String, String)>,
     started: Instant,
     ended: Instant,
 }
@@ -163,7 +166,13 @@ impl Catalog {
             (Some(Ok(base)), _) if base.file.name.eq_ignore_ascii_case(name) => {
                 Ok(Target::File(Arc::clone(base)))
             }
-            (_, found) => pick(found.map_or(&[], |found| &found.models), name),
+            (_, found) => {
+                let picked = pick(found.map_or(&[], |found| &found.models), name);
+                picked.map_err(|error| match found {
+                    Some(found) => found.explained(error, name),
+                    None => error,
+                })
+            }
         }
     }
 
@@ -202,7 +211,10 @@ impl Catalog {
         }
         self.found();
         match self.glance(name) {
-            Err(LoadError::NotFound { .. } | LoadError::NoModel { .. }) => {
+            // A file that could not be read may have been replaced.
+            Err(
+                LoadError::NotFound { .. } | LoadError::NoModel { .. } | LoadError::Failed { .. },
+            ) => {
                 self.look_unless(|last| last.ended.elapsed() < self.look_again);
                 self.glance(name)
             }
@@ -305,11 +317,36 @@ impl Found {
         Self {
             models,
             adapters,
+            unusable: problems.iter().filter_map(unusable).collect(),
             problems: problems.iter().map(ToString::to_string).collect(),
             started,
             ended: Instant::now(),
         }
     }
+
+    /// Why there is no model of that name, where there is a file of it.
+    fn explained(&self, error: LoadError, name: &str) -> LoadError {
+        let LoadError::NotFound { .. } = &error else {
+            return error;
+        };
+        let mut unusable = self.unusable.iter();
+        match unusable.find(|(file, _)| is_called(name, file)) {
+            Some((file, reason)) => LoadError::Failed {
+                name: file.clone(),
+                reason: reason.clone(),
+            },
+            None => error,
+        }
+    }
+}
+
+/// The name of a file that is no model, and why it is none.
+fn unusable(problem: &Problem) -> Option<(String, String)> {
+    let ProblemReason::Model(error) = &problem.reason else {
+        return None;
+    };
+    let stem = problem.path.file_stem()?.to_str()?;
+    Some((stem.to_owned(), error.to_string()))
 }
 
 /// The adapters of the base model. One that cannot be read is no adapter; why, the load of its

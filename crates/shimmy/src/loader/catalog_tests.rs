@@ -128,6 +128,25 @@ fn a_broken_base_model_is_tried_again() {
 }
 
 #[test]
+fn a_file_that_is_cut_off_is_said_to_be_so_until_it_is_replaced() {
+    let folder = folder_with(&["models/whole.gguf"]);
+    let whole = std::fs::read(folder.path().join("models/whole.gguf")).unwrap();
+    let cut = folder.path().join("models/Cut_Off.gguf");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let mut catalog = catalog(&folder, None);
+    catalog.look_again = Duration::ZERO;
+    let Err(LoadError::Failed { name, reason }) = catalog.find(Some("cut-off")) else {
+        panic!("no reason");
+    };
+    assert_eq!(name, "Cut_Off");
+    assert!(reason.contains("Cut_Off.gguf"), "{reason}");
+    let error = catalog.find(Some("cut-of")).unwrap_err();
+    assert!(matches!(error, LoadError::NotFound { .. }));
+    std::fs::write(&cut, &whole).unwrap();
+    assert!(catalog.find(Some("cut-off")).is_ok());
+}
+
+#[test]
 fn an_unknown_name_is_looked_for_again_but_not_all_the_time() {
     let folder = folder_with(&["models/old.gguf"]);
     let mut catalog = catalog(&folder, None);
