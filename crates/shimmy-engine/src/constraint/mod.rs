@@ -145,7 +145,8 @@ fn json(schema: serde_json::Value) -> TopLevelGrammar {
 
 /// A schema whose JSON has at most one space after a comma or a colon: where any white space may
 /// stand, small models write it without end.
-pub(crate) fn compact(mut schema: serde_json::Value) -> serde_json::Value {
+pub(crate) fn compact(schema: serde_json::Value) -> serde_json::Value {
+    let mut schema = schema::without_notes(schema);
     if let Some(object) = schema.as_object_mut() {
         let layout = serde_json::json!({
             "whitespace_flexible": false,

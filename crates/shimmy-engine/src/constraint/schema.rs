@@ -40,6 +40,43 @@ enum Kind {
     Data,
 }
 
+impl Kind {
+    /// What stands under `key` in an object of this kind.
+    fn within(self, key: &str) -> Self {
+        match self {
+            Self::Data => Self::Data,
+            Self::Named => Self::Schema,
+            Self::Schema if DATA.contains(&key) => Self::Data,
+            Self::Schema if NAMED.contains(&key) => Self::Named,
+            Self::Schema => Self::Schema,
+        }
+    }
+}
+
+/// Formats that say how to show or store a text and nothing of what may be in it. The compiler takes a
+/// format that it does not know for one that it cannot enforce.
+const NOTES: [&str; 3] = ["binary", "byte", "password"];
+
+/// The same schema without the formats that ask for nothing.
+pub(super) fn without_notes(mut schema: Value) -> Value {
+    let mut left = vec![(&mut schema, Kind::Schema)];
+    while let Some((value, kind)) = left.pop() {
+        match value {
+            Value::Array(list) => left.extend(list.iter_mut().map(|value| (value, kind))),
+            Value::Object(object) => {
+                let format = object.get("format").and_then(Value::as_str);
+                if kind == Kind::Schema && format.is_some_and(|format| NOTES.contains(&format)) {
+                    object.remove("format");
+                }
+                let inside = object.iter_mut();
+                left.extend(inside.map(|(key, value)| (value, kind.within(key))));
+            }
+            _ => {}
+        }
+    }
+    schema
+}
+
 /// Checks a schema; an error says what is wrong, as the end of a sentence.
 pub(super) fn check(schema: &Value) -> Result<(), String> {
     let mut left = vec![(schema, 0, Kind::Schema)];
@@ -66,14 +103,7 @@ pub(super) fn check(schema: &Value) -> Result<(), String> {
                     if key == "patternProperties" && kind == Kind::Schema {
                         check_patterns(value)?;
                     }
-                    let kind = match kind {
-                        Kind::Data => Kind::Data,
-                        Kind::Named => Kind::Schema,
-                        Kind::Schema if DATA.contains(&key.as_str()) => Kind::Data,
-                        Kind::Schema if NAMED.contains(&key.as_str()) => Kind::Named,
-                        Kind::Schema => Kind::Schema,
-                    };
-                    left.push((value, depth + 1, kind));
+                    left.push((value, depth + 1, kind.within(key)));
                 }
             }
             _ => {}

@@ -54,6 +54,21 @@ fn a_schema_that_makes_no_sense_is_refused_by_name() {
     assert_eq!(error.err().expect("a refusal").field, "grammar");
 }
 
+#[test]
+fn a_format_that_says_nothing_of_a_text_is_no_obstacle() {
+    let schema = |format: &str, name: &str| {
+        let text = serde_json::json!({ "type": "string", "format": format });
+        Constraint::JsonSchema(serde_json::json!({ "properties": { name: text } }))
+    };
+    // A property may have the keyword's name.
+    for name in ["key", "format"] {
+        assert!(compile(&schema("password", name)).is_ok());
+        assert!(compile(&schema("no-such-format", name)).is_err());
+    }
+    let date = schema("date", "key");
+    assert!(accepts(&date, r#"{"key":"2024-01-31"}"#) && !accepts(&date, r#"{"key":"today"}"#));
+}
+
 /// Whether the answers of a constraint include this text.
 pub(crate) fn accepts(constraint: &Constraint, text: &str) -> bool {
     let mut follower = compile(constraint).expect("a constraint that can be used");
