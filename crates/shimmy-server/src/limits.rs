@@ -231,9 +231,40 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     }
 }
 
+/// What the parser calls our types, as their names begin, and what these are in JSON.
+const TYPES: [(&str, &str); 8] = [
+    ("struct ", "an object"),
+    ("internally tagged enum ", "an object"),
+    ("adjacently tagged enum ", "an object"),
+    ("enum ", "a word"),
+    ("u", "a whole number of 0 or more"),
+    ("i", "a whole number"),
+    ("f", "a number"),
+    ("a map", "an object"),
+];
+
+/// The parser's words without the names of our types, which mean nothing to a client.
+fn in_json(words: &str) -> String {
+    const EXPECTED: &str = "expected ";
+    let Some((before, rest)) = words.rsplit_once(EXPECTED) else {
+        return words.to_owned();
+    };
+    let (expected, place) = match rest.find(" at line ") {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let is_one = |name: &str| match expected.strip_prefix(name) {
+        Some(bits) if name.len() == 1 => ["8", "16", "32", "64", "size"].contains(&bits),
+        rest => rest.is_some(),
+    };
+    let found = TYPES.iter().find(|(name, _)| is_one(name));
+    let expected = found.map_or(expected, |(_, json)| *json);
+    format!("{before}{EXPECTED}{expected}{place}")
+}
+
 /// The parser's "path: complaint at line 1 column 2" as an error that names the field.
 pub(crate) fn complaint(words: &str) -> ApiError {
-    let words: String = words.chars().take(COMPLAINT_CHARS).collect();
+    let words: String = in_json(words).chars().take(COMPLAINT_CHARS).collect();
     // At the root there is no path, and the complaint itself may hold a colon.
     let (path, reason) = match words.split_once(": ") {
         Some((".", reason)) => (None, reason),
@@ -284,6 +315,44 @@ mod tests {
         assert_eq!(keys(b"[1, 2]"), 0);
         assert_eq!(keys(br#"{"a":{"b":[{"c":1},{"c":":::"}]}}"#), 4);
         assert_eq!(keys(br#"{"a\":b":1}"#), 1);
+    }
+
+    #[test]
+    fn complaints_name_no_types_of_ours() {
+        for (words, plain) in [
+            (
+                "a: invalid type: x, expected struct WireMessage",
+                "expected an object",
+            ),
+            (
+                "a: invalid length 0, expected struct Stop with 1 element at line 1 column 2",
+                "expected an object",
+            ),
+            (
+                "a: invalid type: x, expected internally tagged enum Format",
+                "expected an object",
+            ),
+            (
+                "a: invalid type: x, expected u32",
+                "expected a whole number of 0 or more",
+            ),
+            (
+                "a: invalid type: x, expected i64 at line 1 column 2",
+                "expected a whole number",
+            ),
+            ("a: invalid type: x, expected f32", "expected a number"),
+            (
+                "a: invalid type: x, expected a boolean",
+                "expected a boolean",
+            ),
+            (
+                "a: expected a string or a list",
+                "expected a string or a list",
+            ),
+        ] {
+            let message = complaint(words).message;
+            assert!(message.ends_with(plain), "{words}: {message}");
+        }
     }
 
     #[test]
