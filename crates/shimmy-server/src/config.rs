@@ -64,7 +64,8 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// Header fields of a request. Default: 100.
     pub max_headers: usize,
-    /// Bytes of a connection's read buffer, and so of a whole header. Default: 64 KiB.
+    /// Bytes of a connection's read buffer. A header may be larger than that by what comes with its
+    /// last piece, at most twice as large. Default: 64 KiB.
     pub connection_buffer: usize,
     /// Time for a request's body. Default: 60 s.
     pub body_read_timeout: Duration,
