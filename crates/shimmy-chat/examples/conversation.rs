@@ -36,6 +36,7 @@ fn main() -> Result<(), TemplateError> {
             parallel_calls: true,
             thinking: &Thinking::default(),
             shape: None,
+            add_generation_prompt: true,
             kwargs: &Map::new(),
         };
         let (mut planning, mut reading) = (Duration::ZERO, Duration::ZERO);

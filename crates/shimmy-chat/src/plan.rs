@@ -8,7 +8,6 @@ use shimmy_engine::{Constraint, Prompt, PromptPart, Specials, Token, Tokenizer};
 use crate::answer::{AnswerFormat, Parts};
 use crate::error::TemplateError;
 use crate::grammar::{Thoughts, Wish};
-use crate::message::Message;
 use crate::notation::{Form, Notation};
 use crate::request::{ChatRequest, Tool, ToolChoice};
 use crate::taught;
@@ -105,7 +104,7 @@ impl ChatTemplate {
         let mut kwargs = request.kwargs.clone();
         let thinks = manner.thoughts.is_some();
         let unheard = thinking::tell(request.thinking, self.variables(), thinks, &mut kwargs);
-        let prompt = self.prompt(request.messages, tools, &kwargs)?;
+        let prompt = self.prompt(request, tools, &kwargs)?;
 
         let end = match prompt.parts.last() {
             Some(PromptPart::Marked(text)) => text.as_str(),
@@ -156,10 +155,11 @@ impl ChatTemplate {
 
     fn prompt(
         &self,
-        messages: &[Message],
+        request: &ChatRequest<'_>,
         tools: &[Tool],
         kwargs: &Map<String, Value>,
     ) -> Result<Prompt, TemplateError> {
+        let messages = request.messages;
         let (messages, definitions) = match self.manner().knows_tools {
             true => {
                 let definitions = tools.iter().map(Tool::definition).collect();
@@ -170,7 +170,7 @@ impl ChatTemplate {
         };
         self.render(&RenderRequest {
             messages: &messages,
-            add_generation_prompt: true,
+            add_generation_prompt: request.add_generation_prompt,
             tools: definitions.as_ref(),
             kwargs,
         })

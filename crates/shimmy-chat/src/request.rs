@@ -85,6 +85,8 @@ pub struct ChatRequest<'a> {
     pub thinking: &'a Thinking,
     /// The shape that its text must have.
     pub shape: Option<&'a Constraint>,
+    /// Whether the prompt ends with the beginning of an answer.
+    pub add_generation_prompt: bool,
     /// Further variables for the template, such as `enable_thinking`.
     pub kwargs: &'a Map<String, Value>,
 }

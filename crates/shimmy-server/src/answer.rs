@@ -26,7 +26,7 @@ use shimmy_engine::{
 };
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-pub(crate) use self::ask::{Ask, Chat, Input};
+pub(crate) use self::ask::{Ask, Chat, Hindrance, Input};
 use self::choice::{Choice, End};
 use self::collected::Draft;
 pub(crate) use self::collected::{Answered, Call};
@@ -53,6 +53,8 @@ pub(crate) enum Progress {
         delta: Delta,
         /// Of the tokens since the last delta of this choice, where they were asked for.
         logprobs: Vec<TokenLogprobs>,
+        /// Tokens of this choice so far.
+        tokens: u32,
     },
     /// One choice is complete.
     Finished { choice: usize, ending: Ending },
@@ -85,6 +87,8 @@ pub(crate) struct Answers {
     pub(crate) load: Duration,
     /// Tokens of the prompt, counted before anything is computed; of the first of several.
     pub(crate) prompt_tokens: usize,
+    /// The same of all.
+    prompt_lengths: Vec<usize>,
     /// What was asked about thinking and the model could not be told.
     pub(crate) unheard: Vec<Unheard>,
     /// `None` once it is complete, and before it is begun.
@@ -138,7 +142,11 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
     };
     let (prepared, adapters) = blocking::run(is_slow, prepare).await?;
     let first = prepared.first();
-    let prompt_tokens = first.map_or(0, |ready| ready.prepared.request.prompt.len());
+    let lengths = prepared
+        .iter()
+        .map(|ready| ready.prepared.request.prompt.len());
+    let prompt_lengths: Vec<usize> = lengths.collect();
+    let prompt_tokens = prompt_lengths.first().copied().unwrap_or(0);
     let unheard = first.map_or_else(Vec::new, |ready| ready.unheard.clone());
     let waiting = Waiting::list(prepared, choices);
     let metrics = state.metrics.of_model(&model.info.name);
@@ -149,6 +157,7 @@ pub(crate) async fn start(state: &AppState, ask: Ask) -> Result<Answers, ApiErro
         received,
         load,
         prompt_tokens,
+        prompt_lengths,
         unheard,
         choices: std::iter::repeat_with(|| None)
             .take(waiting.len())
@@ -226,6 +235,11 @@ impl Answers {
         }
     }
 
+    /// Tokens of the prompts, in order.
+    pub(crate) fn prompt_lengths(&self) -> Vec<usize> {
+        self.prompt_lengths.clone()
+    }
+
     /// Whether every choice has said its last word and it has been told.
     pub(crate) fn is_complete(&self) -> bool {
         self.ready.is_empty() && self.waiting.is_empty() && self.running() == 0
@@ -278,6 +292,7 @@ impl Answers {
                     choice,
                     delta,
                     logprobs,
+                    ..
                 } => drafts[choice].push(delta, logprobs),
                 Progress::Finished { choice, ending } => drafts[choice].ending = Some(ending),
                 Progress::Failed(error) => return Err(error),

@@ -208,6 +208,8 @@ pub(crate) struct Asked {
     path: String,
     /// Whether its client speaks Ollama's dialect where a path does not say which.
     ollama: bool,
+    /// Whether it is Anthropic's, whose clients also ask for what lies at OpenAI's paths.
+    anthropic: bool,
 }
 
 impl Asked {
@@ -216,6 +218,7 @@ impl Asked {
         Self {
             path: request.uri().path().to_owned(),
             ollama: ollama::speaks(request),
+            anthropic: anthropic::speaks(request),
         }
     }
 
@@ -229,7 +232,7 @@ impl Asked {
 pub(crate) fn render(asked: &Asked, mut response: Response) -> Response {
     let path = asked.path();
     // This dialect names every answer in a header; its clients show the name with an error.
-    let request_id = anthropic::owns(path).then(|| report::unique_id("req_"));
+    let request_id = asked.anthropic.then(|| report::unique_id("req_"));
     if let Some(Ok(id)) = request_id.as_deref().map(HeaderValue::from_str) {
         response.headers_mut().insert(REQUEST_ID.clone(), id);
     }
@@ -243,7 +246,7 @@ pub(crate) fn render(asked: &Asked, mut response: Response) -> Response {
         let mut body = anthropic::error::body(&error);
         body["request_id"] = Value::from(id.as_str());
         body
-    } else if path == "/v1" || path.starts_with("/v1/") {
+    } else if openai::owns(path) {
         openai::error::body(&error)
     } else if asked.ollama {
         ollama::error::body(&error)

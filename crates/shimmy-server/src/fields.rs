@@ -40,6 +40,9 @@ pub(crate) struct SamplingFields {
     /// Divides the logits of tokens seen lately; 1 does nothing.
     #[schema(minimum = 0.01, maximum = 100)]
     pub(crate) repeat_penalty: Option<f32>,
+    /// Another name of `repeat_penalty`.
+    #[schema(minimum = 0.01, maximum = 100)]
+    repetition_penalty: Option<f32>,
     /// How far back the penalties look; 0 not at all.
     ///
     /// -1 looks back over the whole context.
@@ -101,7 +104,7 @@ impl SamplingFields {
             top_p: self.top_p.unwrap_or(base.top_p),
             min_p: self.min_p.unwrap_or(base.min_p),
             typical_p: self.typical_p.unwrap_or(base.typical_p),
-            repeat_penalty: self.repeat_penalty.unwrap_or(base.repeat_penalty),
+            repeat_penalty: self.penalty().unwrap_or(base.repeat_penalty),
             repeat_last_n: self.repeat_last_n.map_or(base.repeat_last_n, look_back),
             presence_penalty: self.presence_penalty.unwrap_or(base.presence_penalty),
             frequency_penalty: self.frequency_penalty.unwrap_or(base.frequency_penalty),
@@ -113,6 +116,18 @@ impl SamplingFields {
         })
     }
 
+    /// How the engine calls what was sent under another name: pairs of ours and theirs.
+    pub(crate) fn own_names(&self) -> &'static [(&'static str, &'static str)] {
+        match (self.repeat_penalty, self.repetition_penalty) {
+            (None, Some(_)) => &[("repeat_penalty", "repetition_penalty")],
+            _ => &[],
+        }
+    }
+
+    fn penalty(&self) -> Option<f32> {
+        self.repeat_penalty.or(self.repetition_penalty)
+    }
+
     /// What of these can change while an answer runs.
     pub(crate) fn patch(&self) -> SamplingPatch {
         SamplingPatch {
@@ -121,7 +136,7 @@ impl SamplingFields {
             top_p: self.top_p,
             min_p: self.min_p,
             typical_p: self.typical_p,
-            repeat_penalty: self.repeat_penalty,
+            repeat_penalty: self.penalty(),
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
         }

@@ -13,6 +13,7 @@ mod blocking;
 mod bodies;
 mod caller;
 mod config;
+mod continuing;
 mod count;
 mod docs;
 mod error;

@@ -88,6 +88,10 @@ fn message(index: usize, wire: WireMessage) -> Result<Message, ApiError> {
         let function = called(&format!("{at}.function_call"), &function)?;
         tool_calls.push(json!({ "type": "function", "function": function }));
     }
+    let is_empty = matches!(&wire.content, Some(Content::Parts(parts)) if parts.is_empty());
+    if is_empty && wire.role == Role::User {
+        return Err(ApiError::field(format!("{at}.content"), "is empty"));
+    }
     let content = match wire.content {
         Some(Content::Text(text)) => text,
         Some(Content::Parts(parts)) => join(index, parts)?,

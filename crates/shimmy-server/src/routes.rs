@@ -48,6 +48,8 @@ table! {
     post "/v1/embeddings"         => openai::embeddings::embeddings;
     post "/v1/rerank"             => openai::rerank::rerank;
     post "/v1/reranking"          => openai::rerank::rerank like "/v1/rerank";
+    post "/chat/completions"      => openai::chat::completions like "/v1/chat/completions";
+    get  "/models"                => openai::models::list like "/v1/models";
     get  "/v1/models"             => openai::models::list;
     get  "/v1/models/{*id}"       => openai::models::one;
     get  "/v1/responses"          => responses::socket::connect;

@@ -36,6 +36,8 @@ pub(crate) const PING: &[u8] = b": ping\n\n";
 pub(crate) trait Frames: Send + 'static {
     /// Before anything is computed.
     fn open(&mut self, _out: &mut Vec<u8>) {}
+    /// One choice has come to so many tokens, those of its next delta among them.
+    fn count(&mut self, _choice: usize, _tokens: u32) {}
     /// More of one choice; `logprobs` are of the tokens since its last delta.
     fn delta(
         &mut self,
@@ -125,7 +127,11 @@ impl<F: Frames> Stream<F> {
                 choice,
                 delta,
                 logprobs,
-            }) => self.frames.delta(choice, &delta, &logprobs, out),
+                tokens,
+            }) => {
+                self.frames.count(choice, tokens);
+                self.frames.delta(choice, &delta, &logprobs, out);
+            }
             Some(Progress::Finished { choice, ending }) => {
                 self.frames.finished(choice, ending, out);
                 if self.answers.as_ref().is_some_and(Answers::is_complete) {

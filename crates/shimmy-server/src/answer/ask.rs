@@ -41,11 +41,41 @@ pub(crate) struct Chat {
     pub(crate) thinking: Thinking,
     /// The words that the answer has already begun with; it goes on after them.
     pub(crate) opening: Option<String>,
+    /// Whether the prompt ends with the beginning of an answer.
+    pub(crate) add_generation_prompt: bool,
     /// Further variables for the model's template.
     pub(crate) kwargs: Map<String, Value>,
 }
 
+/// What rules out that an answer goes on from words that it has already begun with: each has a say
+/// in how it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hindrance {
+    /// The answer is held to a shape.
+    Shape,
+    /// A call is required.
+    Choice,
+    /// Thoughts come first.
+    Thinking,
+}
+
 impl Chat {
+    /// Lets the answer go on from `opening`.
+    pub(crate) fn go_on_from(&mut self, opening: String, has_shape: bool) -> Result<(), Hindrance> {
+        if has_shape {
+            return Err(Hindrance::Shape);
+        }
+        if self.tool_choice.is_a_must() {
+            return Err(Hindrance::Choice);
+        }
+        if self.thinking.enabled == Some(true) {
+            return Err(Hindrance::Thinking);
+        }
+        self.thinking.enabled = Some(false);
+        self.opening = Some(opening);
+        Ok(())
+    }
+
     /// A conversation that asks for nothing but an answer.
     pub(crate) fn of(messages: Vec<Message>) -> Self {
         Self {
@@ -55,6 +85,7 @@ impl Chat {
             parallel_calls: true,
             thinking: Thinking::default(),
             opening: None,
+            add_generation_prompt: true,
             kwargs: Map::new(),
         }
     }
@@ -73,6 +104,7 @@ impl Chat {
             parallel_calls: self.parallel_calls,
             thinking: &self.thinking,
             shape,
+            add_generation_prompt: self.add_generation_prompt,
             kwargs: &self.kwargs,
         };
         let mut plan = model.template.plan(&request, model.session.tokenizer())?;

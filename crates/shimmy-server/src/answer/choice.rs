@@ -20,6 +20,8 @@ pub(super) struct Choice {
     pub(super) said: Option<Said>,
     pub(super) time_limit: Option<TimeLimit>,
     pub(super) calls: usize,
+    /// Tokens so far.
+    pub(super) tokens: u32,
     pub(super) reasoning_tokens: u32,
     /// Tokens of which it is not known yet whether they were thoughts.
     pub(super) undecided_tokens: u32,
@@ -56,6 +58,7 @@ impl Choice {
                 let was_thinking = self.parser.is_thinking();
                 self.parser.push(&text, &mut deltas);
                 self.logprobs.extend(logprobs);
+                self.tokens += tokens;
                 self.undecided_tokens += tokens;
                 // The marks around thoughts are part of them.
                 if was_thinking || self.parser.is_thinking() {
@@ -89,6 +92,7 @@ impl Choice {
                 choice: index,
                 delta,
                 logprobs: std::mem::take(&mut self.logprobs),
+                tokens: self.tokens,
             });
         }
         end

@@ -38,6 +38,14 @@ pub(super) fn prepare(
     let time_limit = params.time_limit;
     let has_stops = !params.stop.is_empty();
     let has_grammar = matches!(params.constraint, Some(Constraint::Grammar(_)));
+    if let (Input::Chat(chat), Some(Constraint::Grammar(_) | Constraint::Regex(_))) =
+        (&input, &params.constraint)
+        && chat.tool_choice.is_a_must()
+    {
+        let reason = "cannot be combined with a `tool_choice` that requires a call";
+        return Err(ApiError::field("grammar", reason));
+    }
+    let own_names = params.sampling.own_names();
     let plans = input.plan(model, params.constraint)?;
     let common = GenerateRequest {
         sampling: params.sampling.over(model)?,
@@ -65,7 +73,8 @@ pub(super) fn prepare(
             stop: common.stop.iter().cloned().chain(plan.stop).collect(),
             ..common.clone()
         };
-        let prepared = model.session.prepare(request).map_err(ApiError::from);
+        let prepared = model.session.prepare(request);
+        let prepared = prepared.map_err(|error| ApiError::from(error).renamed(own_names));
         let mut prepared = match plan.holds_calls && !has_grammar {
             // A grammar that the request has not brought is there for the sake of its tools.
             true => prepared.map_err(|error| error.renamed(&[("grammar", "tools")]))?,

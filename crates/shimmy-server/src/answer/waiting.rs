@@ -53,6 +53,7 @@ impl Waiting {
             said: (!stops.is_empty()).then(|| Said::until(stops.clone())),
             time_limit: self.ready.time_limit.map(TimeLimit::new),
             calls: 0,
+            tokens: 0,
             reasoning_tokens: 0,
             undecided_tokens: 0,
             logprobs: Vec::new(),

@@ -13,12 +13,19 @@ mod tools;
 use crate::failures::Guarded;
 use crate::native::error::ErrorBody;
 use axum::Json;
+use axum::extract::Request;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Whether a path is this dialect's, its errors included.
-pub(crate) fn owns(path: &str) -> bool {
-    path == "/v1/messages" || path.starts_with("/v1/messages/")
+/// Whether a request is in this dialect, its failure included: by its path or, where the paths are
+/// OpenAI's too, by what its client says of itself.
+pub(crate) fn speaks(request: &Request) -> bool {
+    let path = request.uri().path();
+    let within = |root: &str| {
+        let rest = path.strip_prefix(root);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    within("/v1/messages") || (within("/v1/models") && models::is_client(request.headers()))
 }
 
 /// What a client that asks whether anybody is there is told.

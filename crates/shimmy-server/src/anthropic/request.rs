@@ -3,13 +3,13 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use shimmy_chat::{Thinking, ToolChoice};
+use shimmy_chat::Thinking;
 use shimmy_engine::Constraint;
 use utoipa::ToSchema;
 
 use super::content::{WireMessage, conversation};
 use super::tools::{choice, tools};
-use crate::answer::{Ask, Chat, Input};
+use crate::answer::{Ask, Chat, Hindrance, Input};
 use crate::error::ApiError;
 use crate::fields::{Params, SamplingFields, max_tokens};
 use crate::ignored::Ignored;
@@ -229,24 +229,14 @@ fn shape(at: &str, format: OutputFormat) -> Result<Constraint, ApiError> {
 /// Lets the answer go on from an assistant's message at the end, where nothing else has a say in
 /// how it begins.
 fn open(chat: &mut Chat, opening: String, has_shape: bool) -> Result<(), ApiError> {
-    let refused = |by| {
+    chat.go_on_from(opening, has_shape).map_err(|hindrance| {
+        let by = match hindrance {
+            Hindrance::Shape => "output_config.format",
+            Hindrance::Choice => "tool_choice",
+            Hindrance::Thinking => "thinking",
+        };
         let reason =
-            format!("ends with an assistant's message to go on from, which {by} rules out");
-        Err(ApiError::field("messages", reason))
-    };
-    if has_shape {
-        return refused("`output_config.format`");
-    }
-    if matches!(
-        chat.tool_choice,
-        ToolChoice::Required | ToolChoice::Named(_)
-    ) {
-        return refused("`tool_choice`");
-    }
-    if chat.thinking.enabled == Some(true) {
-        return refused("`thinking`");
-    }
-    chat.thinking.enabled = Some(false);
-    chat.opening = Some(opening);
-    Ok(())
+            format!("ends with an assistant's message to go on from, which `{by}` rules out");
+        ApiError::field("messages", reason)
+    })
 }

@@ -16,6 +16,9 @@ use crate::report::LlamaTimings;
 /// The smallest number that llama-server writes: JSON has no infinity.
 const UNLIKELY: f32 = f32::MIN;
 
+/// Requests are not bound to places of the cache, so an answer comes from none.
+pub(super) const NO_SLOT: i32 = -1;
+
 /// What all choices of a request share, and what it wants to see.
 #[derive(Debug)]
 pub(super) struct Described {
@@ -31,6 +34,8 @@ pub(super) struct Described {
 #[schema(as = LlamaServerCompletion)]
 pub(super) struct Last<'a> {
     index: usize,
+    /// Always -1: requests are not bound to places of the cache.
+    id_slot: i32,
     content: &'a str,
     #[schema(value_type = Vec<u32>)]
     tokens: Vec<Token>,
@@ -129,11 +134,23 @@ impl Described {
         self.last(said, &answered.ending.finish)
     }
 
+    /// Which prompt a choice answers to.
+    pub(super) fn prompt_of(&self, choice: usize) -> usize {
+        choice / self.asked.per_prompt.max(1)
+    }
+
     /// The last word of a choice, with the fields that the request wants.
     pub(super) fn last(&self, said: Said<'_>, finish: &Finish) -> Value {
-        let prompt = said.index / self.asked.per_prompt.max(1);
+        let prompt = self.prompt_of(said.index);
+        let mut finish = finish.clone();
+        if self.is_warm_up() {
+            // The least that can be asked of the engine is nothing that anybody wanted.
+            finish.usage.completion_tokens = 0;
+        }
+        let finish = &finish;
         let last = Last {
             index: said.index,
+            id_slot: NO_SLOT,
             content: said.content,
             tokens: self.tokens(said.logprobs),
             stop: true,

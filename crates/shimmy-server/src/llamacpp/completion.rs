@@ -79,6 +79,7 @@ async fn answered(state: &AppState, body: CompletionBody) -> Result<Response, Ap
     let CompletionBody {
         ask,
         asked,
+        choices_field,
         ignored,
     } = body;
     let (stream, is_long) = (asked.stream, blocking::is_long(ask.bytes));
@@ -88,13 +89,13 @@ async fn answered(state: &AppState, body: CompletionBody) -> Result<Response, Ap
         .map_err(|error| {
             error
                 .renamed(&[("format", "json_schema")])
-                .renamed(&[("n", "n_cmpl")])
+                .renamed(&[("n", choices_field)])
         })?;
     let model = Arc::clone(&answers.model);
     let describe = move || Described::new(&model, asked);
     let described = blocking::run(is_long, describe).await?;
     let mut response = if stream {
-        let frames = CompletionFrames::new(described);
+        let frames = CompletionFrames::new(described, answers.prompt_lengths());
         sse::response(answers, frames, state.config.keep_alive())
     } else {
         let answered = answers.collect().await?;

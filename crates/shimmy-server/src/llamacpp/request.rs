@@ -113,6 +113,8 @@ struct Extra {
 pub(super) struct CompletionBody {
     pub(super) ask: Ask,
     pub(super) asked: Asked,
+    /// The field that says how many choices there are.
+    pub(super) choices_field: &'static str,
     /// The fields that were sent and left out.
     pub(super) ignored: Ignored,
 }
@@ -197,6 +199,10 @@ impl CompletionBody {
         if fields.cache_prompt == Some(false) {
             ignored.note("cache_prompt");
         }
+        let choices_field = match fields.n_cmpl {
+            Some(_) => "n_cmpl",
+            None => "n",
+        };
         let choices = fields.n_cmpl.or(fields.n).unwrap_or(1) as usize;
         Ok(Self {
             asked: Asked {
@@ -222,6 +228,7 @@ impl CompletionBody {
                 caller: body.caller(),
                 keep_alive: KeepAlive::Default,
             },
+            choices_field,
             ignored,
         })
     }

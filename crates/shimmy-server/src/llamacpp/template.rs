@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::answer::{Chat, find_model};
 use crate::blocking;
+use crate::continuing::Continuing;
 use crate::error::ApiError;
 use crate::failures::Answering;
 use crate::limits::JsonBody;
@@ -19,8 +20,19 @@ use crate::messages::{WireMessage, messages};
 use crate::state::AppState;
 use crate::tools::{Names, tools};
 
-#[derive(Debug, Deserialize, ToSchema)]
+/// What a client sends.
+#[derive(Debug, ToSchema)]
 #[schema(as = LlamaServerTemplateRequest)]
+#[expect(dead_code, reason = "only described; the parts are read one by one")]
+struct TemplateRequest {
+    #[serde(flatten)]
+    fields: TemplateFields,
+    #[serde(flatten)]
+    continuing: Continuing,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LlamaServerTemplateFields)]
 struct TemplateFields {
     model: Option<String>,
     messages: Vec<WireMessage>,
@@ -37,7 +49,7 @@ pub(crate) struct Rendered {
 /// Render a conversation without answering it
 #[utoipa::path(
     post, path = "/apply-template", tag = "llama-server", operation_id = "llamacppApplyTemplate",
-    request_body(content = TemplateFields, examples(
+    request_body(content = TemplateRequest, examples(
         ("An example" = (value = json!({ "messages": [{ "role": "user", "content": "Hello" }] }))),
     )),
     responses(
@@ -50,11 +62,13 @@ pub(crate) async fn apply(
     body: JsonBody,
 ) -> Result<Json<Rendered>, ApiError> {
     let fields: TemplateFields = body.read()?;
-    let chat = Chat {
+    let continuing: Continuing = body.read()?;
+    let mut chat = Chat {
         tools: tools("tools", fields.tools.unwrap_or_default(), Names::OPENAI)?,
         kwargs: fields.chat_template_kwargs.unwrap_or_default(),
         ..Chat::of(messages(fields.messages)?)
     };
+    continuing.apply(&mut chat, None)?;
     let model = find_model(&state, fields.model.as_deref(), KeepAlive::Default).await?;
     blocking::run(blocking::is_long(body.len()), move || {
         let prompt = chat.plan(&model, None)?.prompt.text();

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::envelope::{Completion, Envelope, Streamed};
 use super::error::ErrorBody;
 use super::logprobs::ChatLogprobs;
+use super::response_format::rename;
 use super::stream::{ChunkChoice, ChunkFrames};
 use super::tool_use::CallStyle;
 use super::types::{AnswerMessage, AnswerStyle, ChatBody, ChatRequest, IGNORED as LEFT_OUT};
@@ -91,14 +92,15 @@ pub(crate) async fn completions(
         stream,
         answer,
         include_usage,
+        shape_field,
         mut ignored,
     } = ChatBody::read(&body)?;
     // All choices answer to the one prompt.
     let endings = Endings::new(ask.choices);
     let answers = answer::start(&state, ask)
         .await
-        // The engine's name for it.
-        .map_err(|error| error.renamed(&[("format", "response_format")]))?;
+        // The engine has names of its own.
+        .map_err(|error| rename(error, shape_field))?;
     ignored.note_unheard(&answers.unheard, THINKING);
     let mut response = if stream {
         let envelope = Envelope::new(PIECE, answers.model.name.clone(), include_usage, endings);

@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 
 use super::envelope::{Completion, Envelope, Streamed};
 use super::logprobs::{TextLogprobs, TextReporter};
-use super::response_format::{ResponseFormat, shape};
+use super::response_format::{ResponseFormat, rename, shape};
+use super::shapes::OtherShapes;
 use super::types::StreamOptions;
 use super::usage::{Endings, finish_reason};
 use crate::answer::{self, Answered, Answers, Ask, Input};
@@ -46,6 +47,8 @@ const IGNORED: [&str; 2] = ["id_slot", "user"];
 struct TextRequest {
     #[serde(flatten)]
     fields: TextFields,
+    #[serde(flatten)]
+    shapes: OtherShapes,
     #[serde(flatten)]
     sampling: SamplingFields,
 }
@@ -82,6 +85,8 @@ struct TextBody {
     logprobs: Option<u32>,
     /// The prompts, where they are to be repeated before their answers.
     echo: Vec<Prompt>,
+    /// The field that asks for a shape.
+    shape_field: Option<&'static str>,
     ignored: Ignored,
 }
 
@@ -116,13 +121,14 @@ pub(crate) async fn completions(
         include_usage,
         logprobs,
         echo,
+        shape_field,
         ignored,
     } = TextBody::read(&body, state.config.max_prompts)?;
     let (per_prompt, is_long) = (ask.choices, blocking::is_long(ask.bytes));
     let endings = Endings::new(per_prompt);
     let answers = answer::start(&state, ask)
         .await
-        .map_err(|error| error.renamed(&[("format", "response_format")]))?;
+        .map_err(|error| rename(error, shape_field))?;
     let model = Arc::clone(&answers.model);
     let spell = move || Ok(echo.iter().map(|p| prompts::text(&model, p)).collect());
     let style = TextStyle {
@@ -143,8 +149,13 @@ pub(crate) async fn completions(
 
 impl TextBody {
     fn read(body: &JsonBody, max_prompts: usize) -> Result<Self, ApiError> {
-        let TextRequest { fields, sampling } = TextRequest {
+        let TextRequest {
+            fields,
+            shapes,
+            sampling,
+        } = TextRequest {
             fields: body.read()?,
+            shapes: body.read()?,
             sampling: body.read()?,
         };
         samplers::refuse_foreign(body)?;
@@ -159,6 +170,8 @@ impl TextBody {
             let reason = "cannot be combined with `echo`: a prompt's tokens get no probabilities";
             return Err(ApiError::field("logprobs", reason));
         }
+        let shape = shape(fields.response_format, fields.grammar.as_ref(), shapes)?;
+        let shape_field = shape.field();
         let params = Params {
             sampling,
             max_tokens: max_tokens("max_tokens", fields.max_tokens)?,
@@ -166,7 +179,7 @@ impl TextBody {
             ignore_eos: fields.ignore_eos.unwrap_or(false),
             deadline: deadline(fields.deadline_ms)?,
             lora: fields.lora,
-            constraint: shape(fields.response_format, fields.grammar.as_ref())?,
+            constraint: shape.constraint,
             logprobs,
             ..Params::default()
         };
@@ -190,6 +203,7 @@ impl TextBody {
             include_usage: StreamOptions::include_usage(fields.stream_options),
             logprobs,
             echo,
+            shape_field,
             ignored: Ignored::fields(body, &IGNORED)?,
         })
     }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use shimmy_engine::Constraint;
 use utoipa::ToSchema;
 
+use super::shapes::{OtherShapes, combined};
 use crate::error::ApiError;
 use crate::fields::constraint;
 
@@ -41,8 +42,51 @@ pub(super) struct JsonSchema {
     strict: Option<bool>,
 }
 
-/// What a request's format and grammar fields ask for.
+/// What a request asks of an answer's shape.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) constraint: Option<Constraint>,
+    /// The field that asks for it where that is none of the two below.
+    other: Option<&'static str>,
+}
+
+impl Shape {
+    /// The field that asks for a shape, if one does.
+    pub(super) fn field(&self) -> Option<&'static str> {
+        self.other.or(match self.constraint.as_ref()? {
+            Constraint::Grammar(_) => Some("grammar"),
+            _ => Some("response_format"),
+        })
+    }
+}
+
+/// An engine's complaint about a shape that `field` asked for.
+pub(super) fn rename(error: ApiError, field: Option<&'static str>) -> ApiError {
+    let field = field.unwrap_or("response_format");
+    error.renamed(&[("format", field), ("regex", field), ("grammar", field)])
+}
+
+/// What a request's format and grammar fields ask for, and those of other servers.
 pub(super) fn shape(
+    format: Option<ResponseFormat>,
+    grammar: Option<&String>,
+    others: OtherShapes,
+) -> Result<Shape, ApiError> {
+    let own = own_shape(format, grammar)?;
+    match (own, others.read()?) {
+        (Some(_), Some((field, _))) => Err(combined(field)),
+        (None, Some((field, constraint))) => Ok(Shape {
+            constraint: Some(constraint),
+            other: Some(field),
+        }),
+        (constraint, None) => Ok(Shape {
+            constraint,
+            other: None,
+        }),
+    }
+}
+
+fn own_shape(
     format: Option<ResponseFormat>,
     grammar: Option<&String>,
 ) -> Result<Option<Constraint>, ApiError> {

@@ -6,9 +6,12 @@ use shimmy_chat::Thinking;
 use shimmy_engine::MAX_LOGPROBS;
 use utoipa::ToSchema;
 
+use super::habits;
 use super::response_format::{ResponseFormat, shape};
+use super::shapes::OtherShapes;
 use super::tool_use::{CallStyle, ToolFields, ToolUse};
 use crate::answer::{Ask, Call, Chat, Input};
+use crate::continuing::Continuing;
 use crate::error::ApiError;
 use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, bounded, deadline, max_tokens};
 use crate::ignored::Ignored;
@@ -67,6 +70,10 @@ pub(super) struct ChatRequest {
     #[serde(flatten)]
     fields: ChatFields,
     #[serde(flatten)]
+    shapes: OtherShapes,
+    #[serde(flatten)]
+    continuing: Continuing,
+    #[serde(flatten)]
     tools: ToolFields,
     #[serde(flatten)]
     sampling: SamplingFields,
@@ -121,6 +128,8 @@ pub(super) struct ChatBody {
     pub(super) stream: bool,
     pub(super) answer: AnswerStyle,
     pub(super) include_usage: bool,
+    /// The field that asks for a shape.
+    pub(super) shape_field: Option<&'static str>,
     /// The fields that were sent and left out.
     pub(super) ignored: Ignored,
 }
@@ -137,15 +146,20 @@ impl ChatBody {
     pub(super) fn read(body: &JsonBody) -> Result<Self, ApiError> {
         let ChatRequest {
             fields,
+            shapes,
+            continuing,
             tools,
             sampling,
         } = ChatRequest {
             fields: body.read()?,
+            shapes: body.read()?,
+            continuing: body.read()?,
             tools: body.read()?,
             sampling: body.read()?,
         };
         refuse_unsupported(&fields)?;
         samplers::refuse_foreign(body)?;
+        habits::check(body)?;
         let logprobs = logprobs(&fields)?;
         let ToolUse {
             tools,
@@ -156,6 +170,8 @@ impl ChatBody {
         // The older name is checked even where the newer one wins.
         let limit = max_tokens("max_completion_tokens", fields.max_completion_tokens)?;
         let older_limit = max_tokens("max_tokens", fields.max_tokens)?;
+        let shape = shape(fields.response_format, fields.grammar.as_ref(), shapes)?;
+        let shape_field = shape.field();
         let params = Params {
             sampling,
             max_tokens: limit.or(older_limit),
@@ -163,12 +179,12 @@ impl ChatBody {
             ignore_eos: fields.ignore_eos.unwrap_or(false),
             deadline: deadline(fields.deadline_ms)?,
             lora: fields.lora,
-            constraint: shape(fields.response_format, fields.grammar.as_ref())?,
+            constraint: shape.constraint,
             logprobs,
             ..Params::default()
         };
         let kwargs = fields.chat_template_kwargs.unwrap_or_default();
-        let chat = Chat {
+        let mut chat = Chat {
             tools,
             tool_choice: choice,
             parallel_calls: parallel,
@@ -176,6 +192,7 @@ impl ChatBody {
             kwargs,
             ..Chat::of(messages(fields.messages)?)
         };
+        continuing.apply(&mut chat, shape_field)?;
         Ok(Self {
             ask: Ask {
                 model: fields.model,
@@ -192,6 +209,7 @@ impl ChatBody {
                 logprobs: logprobs.is_some(),
             },
             include_usage: StreamOptions::include_usage(fields.stream_options),
+            shape_field,
             ignored: Ignored::fields(body, &IGNORED)?,
         })
     }

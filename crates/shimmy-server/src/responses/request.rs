@@ -21,6 +21,7 @@ use crate::fields::{LoraField, OneOrMany, Params, SamplingFields, constraint, ma
 use crate::ignored::Ignored;
 use crate::limits::JsonBody;
 use crate::loader::KeepAlive;
+use crate::openai::habits::{self, Metadata, one_of};
 use crate::parts;
 use echo::echo;
 
@@ -36,6 +37,11 @@ const IGNORED: [&str; 9] = [
     "service_tier",
     "user",
 ];
+
+/// What an answer can show beside its text.
+const INCLUDED: [&str; 2] = [THOUGHTS, LOGPROBS];
+const THOUGHTS: &str = "reasoning.encrypted_content";
+const LOGPROBS: &str = "message.output_text.logprobs";
 
 /// How the engine calls what has another name here.
 const NAMES: [(&str, &str); 4] = [
@@ -73,7 +79,7 @@ struct Fields {
     generate: Option<bool>,
     max_output_tokens: Option<i64>,
     max_tool_calls: Option<i64>,
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<Metadata>,
     tools: Option<Vec<Value>>,
     tool_choice: Option<Value>,
     parallel_tool_calls: Option<bool>,
@@ -154,6 +160,8 @@ impl Request {
             sampling: body.read()?,
         };
         refuse_unsupported(&fields)?;
+        habits::check(body)?;
+        check_words(&fields)?;
         let mut ignored = Ignored::fields(body, &IGNORED)?;
 
         let previous = fields.previous_response_id.as_deref();
@@ -248,6 +256,27 @@ fn refuse_unsupported(fields: &Fields) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Refuses words that the vendor does not know, most of which the answer repeats.
+fn check_words(fields: &Fields) -> Result<(), ApiError> {
+    const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+    const SUMMARIES: [&str; 4] = ["auto", "concise", "detailed", "none"];
+    let reasoning = fields.reasoning.as_ref();
+    let effort = reasoning.and_then(|reasoning| reasoning.effort.as_deref());
+    let summary = reasoning.and_then(|reasoning| reasoning.summary.as_deref());
+    let older = reasoning.and_then(|reasoning| reasoning.generate_summary.as_deref());
+    let text = fields.text.as_ref();
+    let verbosity = text.and_then(|text| text.verbosity.as_deref());
+    one_of("reasoning.effort", effort, &EFFORTS)?;
+    one_of("reasoning.summary", summary, &SUMMARIES)?;
+    one_of("reasoning.generate_summary", older, &SUMMARIES)?;
+    one_of("text.verbosity", verbosity, &habits::VERBOSITIES)?;
+    one_of(
+        "truncation",
+        fields.truncation.as_deref(),
+        &["auto", "disabled"],
+    )
+}
+
 fn note_ignored(fields: &Fields, ignored: &mut Ignored) {
     if fields
         .text
@@ -259,6 +288,10 @@ fn note_ignored(fields: &Fields, ignored: &mut Ignored) {
     // Nothing is ever dropped from a conversation: one that does not fit is an error.
     if fields.truncation.as_deref() == Some("auto") {
         ignored.note("truncation");
+    }
+    let includes = fields.include.iter().flatten();
+    for name in includes.filter(|name| !INCLUDED.contains(&name.as_str())) {
+        ignored.note(format!("include.{name}"));
     }
 }
 
@@ -301,8 +334,8 @@ fn style(fields: &Fields) -> Style {
     let reasoning = fields.reasoning.as_ref();
     Style {
         summary: reasoning.is_some_and(|reasoning| summary(reasoning).is_some()),
-        carried: includes("reasoning.encrypted_content"),
-        logprobs: includes("message.output_text.logprobs"),
+        carried: includes(THOUGHTS),
+        logprobs: includes(LOGPROBS),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use shimmy_engine::{FinishReason, SamplingParams};
 use utoipa::ToSchema;
 
@@ -10,6 +10,7 @@ use super::item::{Item, Status};
 use crate::answer::Ending;
 use crate::error::{ApiError, ErrorKind};
 use crate::fields::SamplingFields;
+use crate::openai::habits::Metadata;
 use crate::report;
 
 /// A response, at any time of its life.
@@ -40,7 +41,7 @@ pub(super) struct Echo {
     pub(super) instructions: Option<String>,
     pub(super) max_output_tokens: Option<i64>,
     pub(super) max_tool_calls: Option<i64>,
-    pub(super) metadata: Map<String, Value>,
+    pub(super) metadata: Metadata,
     pub(super) parallel_tool_calls: bool,
     pub(super) previous_response_id: Option<String>,
     #[schema(schema_with = crate::openapi::null)]

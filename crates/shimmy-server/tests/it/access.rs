@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::support::{Setup, TestServer, chat};
 
 /// Every route, as method and path.
-const ROUTES: [(&str, &str); 36] = [
+const ROUTES: [(&str, &str); 38] = [
     ("POST", "/api/generate"),
     ("GET", "/ws/generate"),
     ("GET", "/api/models"),
@@ -23,6 +23,8 @@ const ROUTES: [(&str, &str); 36] = [
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/completions"),
     ("POST", "/v1/embeddings"),
+    ("POST", "/chat/completions"),
+    ("GET", "/models"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/stub"),
     ("POST", "/v1/rerank"),

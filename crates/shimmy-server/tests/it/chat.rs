@@ -209,3 +209,25 @@ async fn one_model_by_an_id_with_slashes() {
     );
     assert_eq!(server.get("/v1/models/stub/").await.status(), 404);
 }
+
+#[tokio::test]
+async fn fields_that_are_left_out_are_of_their_kind_all_the_same() {
+    let server = Setup::default().start().await;
+    for (field, value) in [
+        ("metadata", json!("x")),
+        ("metadata", json!({ "a": 1 })),
+        ("service_tier", json!(5)),
+        ("store", json!("x")),
+        ("verbosity", json!("bogus")),
+        // Nothing asked is no question.
+        ("messages", json!([{ "role": "user", "content": [] }])),
+    ] {
+        let body = with(chat("x"), json!({ field: value }));
+        let (status, error) = server.post_json("/v1/chat/completions", &body).await;
+        let param = error["error"]["param"].as_str().unwrap();
+        assert!(
+            status == 400 && param.starts_with(field),
+            "{field}: {error}"
+        );
+    }
+}

@@ -94,7 +94,46 @@ async fn an_editor_warms_the_cache_up_and_gets_no_text() {
         assert_eq!(answer["content"], "");
         assert_eq!(answer["tokens"], json!([]));
         assert_eq!(answer["tokens_evaluated"], 3);
+        assert_eq!(answer["tokens_predicted"], 0);
+        assert_eq!(answer["timings"]["predicted_n"], 0);
         assert_eq!(answer["generation_settings"]["n_predict"], 0);
+    }
+}
+
+#[tokio::test]
+async fn every_piece_counts_the_tokens_of_its_choice() {
+    let server = Setup::default().start().await;
+    let body = json!({ "prompt": ["ab", "wxyz"], "stream": true, "n_predict": 9 });
+    let stream = server.stream(PATH, &body).await;
+    let mut texts = [String::new(), String::new()];
+    for event in events(&stream) {
+        let piece: Value = serde_json::from_str(&event).unwrap();
+        let index = piece["index"].as_u64().unwrap() as usize;
+        texts[index].push_str(piece["content"].as_str().unwrap());
+        // A token is a byte here; the last object counts the end of the answer too.
+        let end = usize::from(piece["stop"] == true);
+        assert_eq!(
+            piece["tokens_predicted"],
+            texts[index].len() + end,
+            "{piece}"
+        );
+        assert_eq!(piece["tokens_evaluated"], [2, 4][index], "{piece}");
+        assert_eq!(piece["id_slot"], -1);
+    }
+    assert_eq!(texts, ["ab", "wxyz"]);
+}
+
+#[tokio::test]
+async fn a_complaint_about_the_choices_names_the_field_that_was_sent() {
+    let server = Setup::default().start().await;
+    for field in ["n", "n_cmpl"] {
+        let body = with(prompt("x"), json!({ field: 9 }));
+        let (status, error) = server.post_json(PATH, &body).await;
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(
+            status == 400 && message.starts_with(&format!("`{field}`")),
+            "{error}"
+        );
     }
 }
 

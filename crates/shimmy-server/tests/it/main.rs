@@ -35,6 +35,7 @@ mod ollama_errors;
 mod ollama_models;
 mod ollama_store;
 mod openapi;
+mod other_servers;
 mod preset;
 mod repeats;
 mod responses;

@@ -206,3 +206,24 @@ async fn a_body_that_is_too_large_and_a_full_queue_have_their_words() {
     let (status, kind, _) = refused(&server, &body).await;
     assert_eq!((status, kind.as_str()), (429, "rate_limit_error"));
 }
+
+#[tokio::test]
+async fn a_client_of_this_vendor_is_told_in_its_words_of_models_too() {
+    let server = Setup::default().start().await;
+    for (path, status, kind) in [
+        ("/v1/models/nope", 404, "not_found_error"),
+        ("/v1/models?limit=0", 400, "invalid_request_error"),
+    ] {
+        let ask = server.client.get(server.url(path));
+        let response = ask.header("anthropic-version", "2023-06-01").send().await;
+        let response = response.unwrap();
+        assert_eq!(response.status(), status);
+        let id = response.headers()["request-id"].clone();
+        let error: Value = response.json().await.unwrap();
+        assert_eq!(error["type"], "error", "{error}");
+        assert_eq!(error["error"]["type"], kind);
+        assert_eq!(error["request_id"], id.to_str().unwrap());
+    }
+    let (_, error) = server.get_json("/v1/models/nope").await;
+    assert_eq!(error["error"]["code"], "model_not_found", "{error}");
+}

@@ -39,6 +39,26 @@ async fn wrong_requests_name_the_field() {
         (json!({ "top_p": 7 }), "top_p"),
         (json!({ "top_logprobs": 1000 }), "top_logprobs"),
         (json!({ "metadata": [] }), "metadata"),
+        (json!({ "metadata": { "a": { "b": 1 } } }), "metadata.a"),
+        (
+            json!({ "reasoning": { "effort": "bogus" } }),
+            "reasoning.effort",
+        ),
+        (
+            json!({ "reasoning": { "summary": "bogus" } }),
+            "reasoning.summary",
+        ),
+        (
+            json!({ "reasoning": { "generate_summary": "bogus" } }),
+            "reasoning.generate_summary",
+        ),
+        (
+            json!({ "text": { "verbosity": "bogus" } }),
+            "text.verbosity",
+        ),
+        (json!({ "truncation": "bogus" }), "truncation"),
+        (json!({ "store": "x" }), "store"),
+        (json!({ "service_tier": 5 }), "service_tier"),
         (json!({ "include": "all" }), "include"),
         (
             json!({ "tools": [{ "type": "function" }] }),
@@ -91,4 +111,15 @@ async fn a_prompt_over_the_context_has_its_code() {
         message.contains("219") && message.contains("64"),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn what_an_answer_cannot_include_is_named() {
+    let server = Setup::default().start().await;
+    let include = ["file_search_call.results", "reasoning.encrypted_content"];
+    let body = with(ask("x"), json!({ "include": include }));
+    let response = server.post(PATH, &body).await;
+    assert_eq!(response.status(), 200);
+    let ignored = &response.headers()["x-shimmy-ignored"];
+    assert_eq!(ignored, "include.file_search_call.results");
 }

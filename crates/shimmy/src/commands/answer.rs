@@ -57,6 +57,7 @@ pub(super) fn plan(
         parallel_calls: true,
         thinking: &wishes.thinking,
         shape: wishes.shape.as_ref(),
+        add_generation_prompt: true,
         kwargs: &Map::new(),
     };
     model.template.plan(&request, model.session.tokenizer())

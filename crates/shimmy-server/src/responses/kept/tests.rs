@@ -1,9 +1,8 @@
 //! What stays and what goes.
 
-use serde_json::Map;
-
 use super::*;
 use crate::caller::Caller;
+use crate::openai::habits::Metadata;
 use crate::responses::item::Item;
 use crate::responses::response::{Echo, EchoReasoning, EchoSampling, EchoText};
 
@@ -17,7 +16,7 @@ fn kept(instructions: &str) -> Arc<Kept> {
         instructions: Some(instructions.to_owned()),
         max_output_tokens: None,
         max_tool_calls: None,
-        metadata: Map::new(),
+        metadata: Metadata::new(),
         parallel_tool_calls: true,
         previous_response_id: None,
         prompt: None,

@@ -8,7 +8,12 @@ use crate::store::digest;
 use crate::support::{TestServer, events};
 
 /// Whose streams end with `[DONE]`.
-const ENDED_BY_DONE: [&str; 3] = ["/api/generate", "/v1/chat/completions", "/v1/completions"];
+const ENDED_BY_DONE: [&str; 4] = [
+    "/api/generate",
+    "/chat/completions",
+    "/v1/chat/completions",
+    "/v1/completions",
+];
 
 /// One documented operation.
 pub(super) struct Operation {
