@@ -9,7 +9,7 @@ use std::sync::{Arc, RwLock};
 
 use llama_cpp_sys_2 as sys;
 
-use crate::context::Pool;
+use crate::context::{CacheType, Pool};
 use crate::error::{LlamaError, c_path};
 use crate::logging;
 
@@ -320,9 +320,9 @@ impl Model {
         }
     }
 
-    /// Bytes that one token takes in a KV cache of 16-bit numbers, all layers together; an upper
-    /// bound where only some layers keep all tokens.
-    pub fn bytes_per_cell(&self) -> u64 {
+    /// Bytes that one token takes in a KV cache of this type, all layers together; an upper bound
+    /// where only some layers keep all tokens.
+    pub fn bytes_per_cell(&self, kind: CacheType) -> u64 {
         // SAFETY: as in `context_length`.
         let (heads, shared_heads) = unsafe {
             (
@@ -338,7 +338,7 @@ impl Model {
         let width = self.embedding_length() as u64 / heads;
         let keys = number("key_length").unwrap_or(width);
         let values = number("value_length").unwrap_or(width);
-        u64::from(self.layers()) * shared_heads * (keys + values) * 2
+        u64::from(self.layers()) * shared_heads * (kind.bytes(keys) + kind.bytes(values))
     }
 
     /// A short description, such as "llama 1B Q4_K - Medium".

@@ -1,6 +1,6 @@
 //! Measures the native engine: `native MODEL.gguf [PROMPT] [TOKENS] [THREADS] [DEPTH] [ROWS…]`, or
 //! lets it speak: `native MODEL.gguf --say TEXT`. With `--adapters FILE…` at the end, the sequences
-//! have these LoRA adapters in turn.
+//! have these LoRA adapters in turn, with `--q8_0` anywhere a cache of bytes.
 //!
 //! To compare with `llama-bench -p 512 -n 128 -t 2`: `native MODEL.gguf 512 128 2`. `DEPTH` tokens
 //! are in the cache before tokens are decoded, in 1, 4 and 8 sequences if `ROWS` does not say.
@@ -14,10 +14,15 @@ use std::time::{Duration, Instant};
 use shimmy_engine::{
     AdapterId, AdapterScale, Batch, Row, Runner, SequenceId, Specials, Token, Tokenizer,
 };
-use shimmy_native::{NativeRunner, NativeTokenizer, Options, RunnerOptions};
+use shimmy_native::{CacheType, NativeRunner, NativeTokenizer, Options, RunnerOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let in_bytes = arguments.iter().position(|word| word == "--q8_0");
+    let cache_type = match in_bytes.map(|at| arguments.remove(at)) {
+        Some(_) => CacheType::Q8_0,
+        None => CacheType::F16,
+    };
     let adapters = arguments.iter().position(|word| word == "--adapters");
     let adapters = adapters.map_or(Vec::new(), |at| arguments.split_off(at));
     let adapters = adapters.iter().skip(1).map(PathBuf::from).collect();
@@ -59,6 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = RunnerOptions {
         sequences: 65,
         threads,
+        cache_type,
         adapters,
         ..RunnerOptions::default()
     };

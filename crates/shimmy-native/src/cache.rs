@@ -4,30 +4,24 @@
 //! Blocks are counted: a fork shares all of them, and whoever first writes into a shared block, which
 //! can only be the last and partly filled one, gets a copy of it.
 
+mod shape;
 mod state;
 
-use crate::half;
-use crate::kernels::{Attention, CELLS, KEYS, Query};
+use crate::kernels::{CELLS, Query};
+
+pub(crate) use shape::Shape;
 
 /// Keys and values of all sequences.
 #[derive(Debug)]
 pub(crate) struct Cache {
     shape: Shape,
     /// Blocks that were ever needed, by number; the memory of a new one is not touched before use.
-    blocks: Vec<Box<[u16]>>,
+    blocks: Vec<Box<[u8]>>,
     /// How many tables name a block.
     references: Vec<u32>,
     free: Vec<u32>,
     most: usize,
     sequences: Vec<Sequence>,
-}
-
-/// What a cell holds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
-    pub(crate) layers: usize,
-    pub(crate) key_heads: usize,
-    pub(crate) head: usize,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -46,48 +40,6 @@ pub(crate) struct Run {
     pub(crate) block: u32,
     pub(crate) cell: usize,
     pub(crate) rows: usize,
-}
-
-impl Shape {
-    fn layer_size(&self) -> usize {
-        self.key_heads * Attention::head_size(self.head)
-    }
-
-    /// Elements of a block.
-    pub(crate) fn block(&self) -> usize {
-        self.layers * self.layer_size()
-    }
-
-    /// Where a layer is in a block.
-    pub(crate) fn layer(&self, layer: usize) -> usize {
-        layer * self.layer_size()
-    }
-
-    /// Writes a row's keys and values of one layer into a cell of a block.
-    pub(crate) fn write(
-        &self,
-        block: &mut [u16],
-        layer: usize,
-        cell: usize,
-        keys: &[f32],
-        values: &[f32],
-    ) {
-        let head = self.head;
-        let layer = &mut block[self.layer(layer)..][..self.layer_size()];
-        let heads = layer.chunks_exact_mut(Attention::head_size(head));
-        let rows = keys.chunks_exact(head).zip(values.chunks_exact(head));
-        for (of_head, (keys, values)) in heads.zip(rows) {
-            let (of_keys, of_values) = of_head.split_at_mut(CELLS * head);
-            let group = &mut of_keys[cell / KEYS * KEYS * head..][..KEYS * head];
-            for (lanes, key) in group.chunks_exact_mut(KEYS).zip(keys) {
-                lanes[cell % KEYS] = half::from_f32(*key);
-            }
-            let of_cell = &mut of_values[cell * Attention::padded(head)..];
-            for (to, value) in of_cell.iter_mut().zip(values) {
-                *to = half::from_f32(*value);
-            }
-        }
-    }
 }
 
 impl Cache {
@@ -115,16 +67,16 @@ impl Cache {
     }
 
     /// The blocks, for reading.
-    pub(crate) fn blocks(&self) -> &[Box<[u16]>] {
+    pub(crate) fn blocks(&self) -> &[Box<[u8]>] {
         &self.blocks
     }
 
     /// Takes blocks out, to be written by several threads; [`put`](Self::put) brings them back.
-    pub(crate) fn take(&mut self, block: u32) -> Box<[u16]> {
+    pub(crate) fn take(&mut self, block: u32) -> Box<[u8]> {
         std::mem::take(&mut self.blocks[block as usize])
     }
 
-    pub(crate) fn put(&mut self, block: u32, data: Box<[u16]>) {
+    pub(crate) fn put(&mut self, block: u32, data: Box<[u8]>) {
         self.blocks[block as usize] = data;
     }
 
@@ -259,11 +211,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{CELLS, Cache, Full, Shape};
+    use crate::kernels::CacheType;
 
     const SHAPE: Shape = Shape {
         layers: 1,
         key_heads: 1,
         head: 1,
+        kind: CacheType::F16,
     };
 
     /// Writes a value for each new token and returns what all cells of a sequence hold.
@@ -288,7 +242,7 @@ mod tests {
         let of_sequence = &cache.sequences[sequence];
         let cell = |at: usize| {
             let block = &cache.blocks[of_sequence.table[at / CELLS] as usize];
-            crate::half::to_f32(block[at % CELLS]) as u16
+            SHAPE.read(block, 0, at % CELLS).0[0] as u16
         };
         (0..of_sequence.length).map(cell).collect()
     }

@@ -22,7 +22,7 @@ mod vectors;
 
 pub use adapter::AdapterError;
 pub use error::{Fault, OpenError, Unsupported};
-pub use kernels::processor;
+pub use kernels::{CacheType, processor};
 pub use model::{
     Model, Options, PackedFolder, Support, kept_weights, open, open_with_progress, supports,
 };

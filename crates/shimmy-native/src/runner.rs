@@ -12,6 +12,7 @@ use shimmy_engine::{
 
 use crate::adapter::{Adapter, AdapterError};
 use crate::cache::Cache;
+use crate::kernels::CacheType;
 use crate::model::Model;
 use crate::step::{Adapted, Rows, Stepper};
 use crate::threads::physical_cores;
@@ -22,6 +23,8 @@ use crate::vectors::{Unfinished, vectors};
 pub struct RunnerOptions {
     /// Cells of the KV cache, shared by all sequences; what the model was made for by default.
     pub cells: Option<usize>,
+    /// How the cache holds keys and values.
+    pub cache_type: CacheType,
     /// Sequences that can exist at a time.
     pub sequences: usize,
     /// Rows of the largest batch.
@@ -41,6 +44,7 @@ impl Default for RunnerOptions {
     fn default() -> Self {
         Self {
             cells: None,
+            cache_type: CacheType::default(),
             sequences: 4,
             batch: 512,
             threads: None,
@@ -90,7 +94,11 @@ impl NativeRunner {
         let threads = options.threads.unwrap_or_else(physical_cores);
         Ok(Self {
             limits,
-            cache: Cache::new(Stepper::shape(&model), cells, limits.sequences),
+            cache: Cache::new(
+                Stepper::shape(&model, options.cache_type),
+                cells,
+                limits.sequences,
+            ),
             stepper: Stepper::new(
                 Arc::clone(&model),
                 threads,

@@ -1,11 +1,12 @@
 //! Vectors of texts: the last layer's rows, pooled as the model's metadata say. Owns how texts are
-//! packed into steps; they have a cache of their own, which lasts for one call.
+//! packed into steps; they have a cache of their own, in halves, which lasts for one call.
 
 use std::sync::atomic::AtomicBool;
 
 use shimmy_engine::{Pooling, Token};
 
 use crate::cache::Cache;
+use crate::kernels::CacheType;
 use crate::step::{Aborted, Rows, Stepper};
 
 /// The vectors of texts, each computed on its own, in steps of `batch` rows at most.
@@ -20,7 +21,8 @@ pub(crate) fn vectors(
     let rows: Vec<(usize, usize)> = (0..texts.len())
         .flat_map(|text| (0..texts[text].len()).map(move |position| (text, position)))
         .collect();
-    let mut cache = Cache::new(Stepper::shape(stepper.model()), rows.len(), texts.len());
+    let shape = Stepper::shape(stepper.model(), CacheType::F16);
+    let mut cache = Cache::new(shape, rows.len(), texts.len());
     let mut vectors = vec![vec![0.0; width]; texts.len()];
     let mut step = Rows::default();
     for rows in rows.chunks(batch) {
@@ -62,7 +64,7 @@ impl Unfinished {
     pub(crate) fn new(stepper: &Stepper, length: usize) -> Self {
         let model = stepper.model();
         Self {
-            cache: Cache::new(Stepper::shape(model), length, 1),
+            cache: Cache::new(Stepper::shape(model, CacheType::F16), length, 1),
             vector: vec![0.0; model.plan.width],
         }
     }

@@ -130,6 +130,7 @@ pub(crate) fn open_options(
         adapters: models.loras.iter().map(|lora| lora.path.clone()).collect(),
         cache: CacheOptions {
             bytes: args.cache_size,
+            kind: args.kv_cache_type,
             ..CacheOptions::default()
         },
         weights: weights_folder(&args.weights),

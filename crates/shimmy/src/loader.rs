@@ -318,6 +318,7 @@ impl Loader for LocalLoader {
             "devices": backend::devices(),
             "placements": placements,
             "running_on": running_on,
+            "kv_cache_type": self.opening.1.cache.kind.name(),
             "memory": memory::report(),
         })
     }

@@ -35,6 +35,18 @@ pub enum CacheType {
 }
 
 impl CacheType {
+    /// Bytes of so many numbers of a head.
+    pub(crate) fn bytes(self, numbers: u64) -> u64 {
+        // SAFETY: both functions look up constants by a type that exists.
+        let (bytes, block) = unsafe {
+            (
+                sys::ggml_type_size(self.raw()) as u64,
+                sys::ggml_blck_size(self.raw()).max(1) as u64,
+            )
+        };
+        numbers.div_ceil(block) * bytes
+    }
+
     fn raw(self) -> sys::ggml_type {
         match self {
             Self::F32 => sys::GGML_TYPE_F32,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shimmy_engine::{Batch, Row, RunnerError, SequenceId, Token};
 
 use super::{EMBEDDED_TEXTS, LlamaRunner};
-use crate::context::{Context, ContextOptions, Pool};
+use crate::context::{CacheType, Context, ContextOptions, Pool};
 use crate::reader::Reader;
 
 /// Rows that an embedder begins with; it doubles for longer texts.
@@ -58,6 +58,9 @@ impl LlamaRunner {
             sequences: 1,
             // A pool would see one part only.
             embeddings: Some(Pool::None),
+            // Texts are short, and so is the life of what is kept of them.
+            cache_keys: CacheType::F16,
+            cache_values: CacheType::F16,
             ..self.options.clone()
         };
         let context = Context::new(Arc::clone(&self.model), &options, self.abort.clone())
@@ -78,6 +81,8 @@ impl LlamaRunner {
                 micro_batch: rows,
                 // A model that does not say how gets the mean, which is what most people expect.
                 embeddings: Some(self.model.pooling().map_or(Pool::Mean, |_| Pool::Model)),
+                cache_keys: CacheType::F16,
+                cache_values: CacheType::F16,
                 ..self.options.clone()
             };
             let context = Context::new(Arc::clone(&self.model), &options, self.abort.clone())

@@ -5,6 +5,7 @@
 )]
 
 mod adapters;
+mod cache_types;
 mod decoding;
 mod encoder;
 mod growth;

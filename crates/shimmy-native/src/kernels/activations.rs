@@ -183,8 +183,9 @@ unsafe fn quantize_on<S: Simd>(rows: &[&[f32]], first: usize, records: &mut [i32
     }
 }
 
+/// Quantises a block of one of a group's rows into the block's record.
 #[inline(always)]
-fn quantize_block<S: Simd>(
+pub(super) fn quantize_block<S: Simd>(
     values: &[f32; BLOCK],
     member: usize,
     members: usize,

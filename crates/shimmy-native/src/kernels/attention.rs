@@ -2,17 +2,20 @@
 //! after the other with a running maximum, in splits of eight blocks that are computed apart and
 //! merged in order. So a row's result does not depend on the rows beside it, nor on threads.
 
+mod cells;
+mod scores;
 mod split;
+#[cfg(test)]
+mod tests;
 
 use split::{Vector, split_on};
 
 use super::{Level, dispatch};
 use crate::pool::{Chunks, Pool};
 
-/// Cells of a block of the cache.
-pub(crate) const CELLS: usize = 64;
-/// Keys that are interleaved: one in each lane.
-pub(crate) const KEYS: usize = 16;
+pub use cells::CacheType;
+pub(crate) use cells::{CELLS, HeadLayout, PART};
+
 /// Blocks of a split.
 const SPLIT: usize = 8;
 /// Query vectors that are computed together at the most.
@@ -26,17 +29,16 @@ pub(crate) struct Attention<'a> {
     pub(crate) heads: usize,
     /// Heads of keys and values, each shared by as many heads of the queries.
     pub(crate) key_heads: usize,
-    /// Values of a head.
-    pub(crate) head: usize,
+    /// How the heads of keys and values lie in a block.
+    pub(crate) layout: HeadLayout,
     pub(crate) scale: f32,
     /// Scores are bent to stay below this: `cap × tanh(score ÷ cap)`.
     pub(crate) cap: Option<f32>,
     /// How many cells a row sees, itself included; all if none.
     pub(crate) window: Option<u32>,
     /// The cache's blocks, by number.
-    pub(crate) blocks: &'a [Box<[u16]>],
-    /// Where the layer is in a block. A head has its keys there, in groups of 16 with one in each
-    /// lane, then its values, one after the other.
+    pub(crate) blocks: &'a [Box<[u8]>],
+    /// Where the layer, its heads one after the other, is in a block.
     pub(crate) layer: usize,
 }
 
@@ -53,19 +55,9 @@ pub(crate) struct Query<'a> {
 }
 
 impl Attention<'_> {
-    /// Values of a head in the cache: a multiple of 16.
-    pub(crate) fn padded(head: usize) -> usize {
-        head.next_multiple_of(KEYS)
-    }
-
-    /// Elements of one head of one layer in a block.
-    pub(crate) fn head_size(head: usize) -> usize {
-        CELLS * (head + Self::padded(head))
-    }
-
     /// Floats of a split's result for one vector: maximum, sum, values.
     fn partial(&self) -> usize {
-        2 + Self::padded(self.head)
+        2 + self.layout.padded()
     }
 }
 
@@ -103,7 +95,7 @@ pub(crate) fn attend(
     out: &mut [f32],
     partials: &mut Vec<f32>,
 ) {
-    let width = attention.heads * attention.head;
+    let width = attention.heads * attention.layout.head;
     let rows = queries.iter().map(|query| query.first + query.rows).max();
     assert!(q.len() >= rows.unwrap_or(0) * width, "queries are missing");
     assert!(
@@ -202,15 +194,16 @@ fn compute(
     for (index, vector) in vectors[..unit.count].iter_mut().enumerate() {
         let (row, head) = ((unit.first + index) / group, (unit.first + index) % group);
         let head = unit.key_head * group + head;
-        let start = ((query.first + row) * attention.heads + head) * attention.head;
+        let width = attention.layout.head;
+        let start = ((query.first + row) * attention.heads + head) * width;
         *vector = Vector {
-            values: q[start..start + attention.head].as_ptr(),
+            values: q[start..start + width].as_ptr(),
             seen: seen(attention, query, row),
         };
     }
     let vectors = &vectors[..unit.count];
     let table = &query.table[first..last];
-    let at = attention.layer + unit.key_head * Attention::head_size(attention.head);
+    let at = attention.layer + unit.key_head * attention.layout.size();
     let level = attention.level;
     dispatch!(
         level,
@@ -248,12 +241,13 @@ fn finish(
 ) {
     let group = attention.heads / attention.key_heads;
     let first = queries[unit.query].first;
+    let width = attention.layout.head;
     for (index, state) in state.chunks_exact(attention.partial()).enumerate() {
         let (row, head) = ((unit.first + index) / group, (unit.first + index) % group);
         let head = unit.key_head * group + head;
         let inverse = 1.0 / state[1];
         // SAFETY: of this row, no other unit has this head.
-        let out = unsafe { out.part(first + row, head * attention.head, attention.head) };
+        let out = unsafe { out.part(first + row, head * width, width) };
         for (out, value) in out.iter_mut().zip(&state[2..]) {
             *out = value * inverse;
         }

@@ -1,13 +1,11 @@
-//! The kernels against exact sums, against each other, and one row at a time.
+//! The kernels of matrices against exact sums, against each other, and one row at a time.
 
 use std::sync::Arc;
 
 use memmap2::MmapMut;
 use proptest::prelude::*;
 
-use super::attention::{Attention, CELLS, Query, attend};
 use super::{Activations, Forms, Level, Matrix, Product, multiply};
-use crate::cache::Shape;
 use crate::half;
 use crate::pool::Pool;
 use crate::quant::{self, Kind, TILE, tile_bytes};
@@ -31,7 +29,7 @@ const KINDS: [Kind; 15] = [
 ];
 
 /// Numbers from a seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -45,7 +43,7 @@ impl Random {
         (self.next() & 0xff_ffff) as f32 / 8_388_608.0 - 1.0
     }
 
-    fn floats(&mut self, count: usize) -> Vec<f32> {
+    pub(super) fn floats(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.float()).collect()
     }
 
@@ -118,24 +116,30 @@ fn products(
         .collect()
 }
 
+/// Values as they are quantised, exactly.
+pub(super) fn quantized(values: &[f32]) -> Vec<f64> {
+    let blocks = values.chunks(32).map(|block| {
+        let largest = block
+            .iter()
+            .fold(0.0_f32, |all, value| all.max(value.abs()));
+        let step = f64::from(largest / 127.0);
+        let codes = block
+            .iter()
+            .map(move |value| (value * (127.0 / largest)).round_ties_even());
+        codes.map(move |code| f64::from(code) * step)
+    });
+    blocks.flatten().collect()
+}
+
 /// The exact products with the values as they are quantised (or not, for floats).
 fn expected(kind: Kind, rows: &[u8], values: &[f32], inputs: usize) -> Vec<(f64, f64)> {
     let mut weights = vec![0.0; inputs];
     let mut expected = Vec::new();
     for values in values.chunks_exact(inputs) {
-        let quantized: Vec<f64> = values
-            .chunks(32)
-            .flat_map(|block| {
-                let largest = block
-                    .iter()
-                    .fold(0.0_f32, |all, value| all.max(value.abs()));
-                let step = largest / 127.0;
-                block.iter().map(move |value| match kind.is_float() {
-                    true => f64::from(*value),
-                    false => f64::from((value * (127.0 / largest)).round_ties_even() * step),
-                })
-            })
-            .collect();
+        let quantized = match kind.is_float() {
+            true => values.iter().map(|value| f64::from(*value)).collect(),
+            false => quantized(values),
+        };
         for row in rows.chunks_exact(kind.row_bytes(inputs)) {
             quant::dequantize(kind, row, &mut weights);
             let terms = weights
@@ -186,149 +190,5 @@ proptest! {
         let last = &values[(rows - 1) * inputs..];
         let alone = products(Level::detect(), 1, &matrix, last, inputs);
         prop_assert_eq!(&alone[..], &reference[(rows - 1) * outputs..]);
-    }
-}
-
-/// A cache of one layer with so many cells, its blocks in reverse order.
-struct Keys {
-    blocks: Vec<Box<[u16]>>,
-    table: Vec<u32>,
-    /// By cell: keys and values of all heads, as halves give them back.
-    cells: Vec<(Vec<f32>, Vec<f32>)>,
-}
-
-fn keys(random: &mut Random, shape: Shape, cells: usize) -> Keys {
-    let count = cells.div_ceil(CELLS);
-    let size = shape.key_heads * Attention::head_size(shape.head);
-    // What is not written is no number: nobody may read it.
-    let mut blocks = vec![vec![0x7e00; size].into_boxed_slice(); count];
-    let table: Vec<u32> = (0..count as u32).rev().collect();
-    let round = |values: Vec<f32>| -> Vec<f32> {
-        values
-            .into_iter()
-            .map(|value| half::to_f32(half::from_f32(value)))
-            .collect()
-    };
-    let width = shape.key_heads * shape.head;
-    let mut written = Vec::new();
-    for cell in 0..cells {
-        let (key, value) = (round(random.floats(width)), round(random.floats(width)));
-        let block = &mut blocks[table[cell / CELLS] as usize];
-        shape.write(block, 0, cell % CELLS, &key, &value);
-        written.push((key, value));
-    }
-    Keys {
-        blocks,
-        table,
-        cells: written,
-    }
-}
-
-struct Case<'a> {
-    shape: Shape,
-    heads: usize,
-    keys: &'a Keys,
-    window: Option<u32>,
-    cap: Option<f32>,
-}
-
-impl Case<'_> {
-    fn run(&self, level: Level, threads: usize, first: usize, q: &[f32]) -> Vec<f32> {
-        let width = self.heads * self.shape.head;
-        let attention = Attention {
-            level,
-            heads: self.heads,
-            key_heads: self.shape.key_heads,
-            head: self.shape.head,
-            scale: 0.3,
-            cap: self.cap,
-            window: self.window,
-            blocks: &self.keys.blocks,
-            layer: 0,
-        };
-        let query = Query {
-            table: &self.keys.table,
-            first: 0,
-            rows: q.len() / width,
-            position: first,
-        };
-        let mut out = vec![f32::NAN; q.len()];
-        let mut pool = Pool::new(threads);
-        attend(
-            &mut pool,
-            &attention,
-            &[query],
-            q,
-            &mut out,
-            &mut Vec::new(),
-        );
-        out
-    }
-
-    fn expected(&self, position: usize, q: &[f32]) -> Vec<f64> {
-        let (head, group) = (self.shape.head, self.heads / self.shape.key_heads);
-        let window = self.window.map_or(usize::MAX, |window| window as usize);
-        let seen = &self.keys.cells[(position + 1).saturating_sub(window)..=position];
-        let mut out = Vec::new();
-        for (number, q) in q.chunks_exact(head).enumerate() {
-            let at = number / group * head;
-            let weight = |key: &[f32]| {
-                let pairs = q.iter().zip(&key[at..at + head]);
-                let dot: f64 = pairs.map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
-                let score = dot * f64::from(0.3_f32);
-                self.cap
-                    .map(f64::from)
-                    .map_or(score, |cap| cap * (score / cap).tanh())
-                    .exp()
-            };
-            let weights: Vec<f64> = seen.iter().map(|(key, _)| weight(key)).collect();
-            let sum: f64 = weights.iter().sum();
-            for column in at..at + head {
-                let values = seen.iter().map(|(_, value)| f64::from(value[column]));
-                out.push(values.zip(&weights).map(|(v, w)| v * w).sum::<f64>() / sum);
-            }
-        }
-        out
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    #[test]
-    fn attention_is_exact_and_the_same_for_each_row_alone(
-        seed in any::<u64>(),
-        cells in 1..1300_usize,
-        rows in 1..20_usize,
-        heads in prop::sample::select(vec![(1, 1), (2, 2), (3, 1), (14, 2), (9, 1)]),
-        head in prop::sample::select(vec![8, 16, 24, 64, 80]),
-        window in prop::option::of(1..700_u32),
-        capped in any::<bool>(),
-    ) {
-        let rows = rows.min(cells);
-        let (heads, key_heads) = heads;
-        let shape = Shape { layers: 1, key_heads, head };
-        let mut random = Random(seed);
-        let keys = keys(&mut random, shape, cells);
-        let cap = capped.then_some(2.0);
-        let case = Case { shape, heads, keys: &keys, window, cap };
-        let width = heads * head;
-        let q: Vec<f32> = random.floats(rows * width).iter().map(|value| value * 3.0).collect();
-        let first = cells - rows;
-        let reference = case.run(Level::Scalar, 1, first, &q);
-        for row in [0, rows - 1] {
-            let q = &q[row * width..(row + 1) * width];
-            let of_row = &reference[row * width..(row + 1) * width];
-            for (value, exact) in of_row.iter().zip(case.expected(first + row, q)) {
-                prop_assert!((f64::from(*value) - exact).abs() < 2e-5, "{value} for {exact}");
-            }
-            for threads in [1, 3] {
-                let alone = case.run(Level::detect(), threads, first + row, q);
-                prop_assert_eq!(&alone[..], of_row);
-            }
-        }
-        for level in Level::available() {
-            prop_assert_eq!(&case.run(level, 2, first, &q), &reference, "{:?}", level);
-        }
     }
 }

@@ -16,7 +16,7 @@ use shimmy_models::Metadata;
 use shimmy_models::gguf::FileKind;
 
 use crate::error::{Fault, OpenError, Unsupported};
-use crate::kernels::{CELLS, Level};
+use crate::kernels::{CELLS, CacheType, Level};
 use crate::plan::{Plan, PlanError};
 use crate::pool::Pool;
 use crate::quant::{self, Kind};
@@ -190,10 +190,9 @@ impl Model {
         self.plan.context
     }
 
-    /// Bytes that one token takes in the cache.
-    pub fn bytes_per_cell(&self) -> u64 {
-        let shape = Stepper::shape(self);
-        (shape.block() / CELLS * size_of::<u16>()) as u64
+    /// Bytes that one token takes in a cache of this type.
+    pub fn bytes_per_cell(&self, kind: CacheType) -> u64 {
+        (Stepper::shape(self, kind).block() / CELLS) as u64
     }
 
     /// Length of a row of logits.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cache::{Cache, Run, Shape};
-use crate::kernels::{Attention, add_scaled, attend, rms_norm, rms_norm_into};
+use crate::kernels::{Attention, CacheType, add_scaled, attend, rms_norm, rms_norm_into};
 use crate::model::{Layer, Linear, Model};
 use experts::Routes;
 pub(crate) use project::Adapted;
@@ -103,11 +103,12 @@ impl Stepper {
     }
 
     /// What a cell of the model's cache holds.
-    pub(crate) fn shape(model: &Model) -> Shape {
+    pub(crate) fn shape(model: &Model, kind: CacheType) -> Shape {
         Shape {
             layers: model.plan.layers,
             key_heads: model.plan.key_heads,
             head: model.plan.head,
+            kind,
         }
     }
 
@@ -262,7 +263,7 @@ impl Stepper {
             level: self.projector.level,
             heads: plan.heads,
             key_heads: plan.key_heads,
-            head: plan.head,
+            layout: cache.shape().layout(),
             scale: plan.scores.scale,
             cap: plan.scores.cap,
             window: plan.window(number),

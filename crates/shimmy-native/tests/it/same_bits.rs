@@ -6,7 +6,7 @@ use shimmy_engine::{Batch, Runner, SequenceId, Token};
 use shimmy_native::{NativeRunner, RunnerOptions};
 use shimmy_testkit::tiny::{Architecture, Model};
 
-use crate::support::{A, B, C, Files, options, prefill, push};
+use crate::support::{A, B, C, CACHE_TYPES, Files, options, prefill, push};
 
 fn tokens(most: usize) -> impl Strategy<Value = Vec<Token>> {
     prop::collection::vec(0..256_u32, 1..most)
@@ -23,6 +23,7 @@ proptest! {
         shared in 0..150_usize,
         threads in 1..4_usize,
         has_experts in any::<bool>(),
+        cache_type in prop::sample::select(CACHE_TYPES.to_vec()),
     ) {
         let files = Files::of(&match has_experts {
             true => Model::of(Architecture::qwen3moe()),
@@ -30,7 +31,7 @@ proptest! {
         });
         let (model, _) = files.open();
         let runner = |threads| {
-            let options = RunnerOptions { threads: Some(threads), ..options() };
+            let options = RunnerOptions { threads: Some(threads), cache_type, ..options() };
             NativeRunner::new(model.clone(), options).unwrap()
         };
         let expected = prefill(&mut runner(1), A, 0, &prompt, 1);

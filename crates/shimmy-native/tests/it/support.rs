@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use shimmy_engine::{AdapterScale, Batch, Row, Runner, SequenceId, Token};
-use shimmy_native::{Model, NativeRunner, NativeTokenizer, Options, RunnerOptions, open};
+use shimmy_native::{
+    CacheType, Model, NativeRunner, NativeTokenizer, Options, RunnerOptions, open,
+};
 use shimmy_testkit::tiny;
 use tempfile::TempDir;
 
@@ -37,7 +39,16 @@ impl Files {
 
     /// A runner with 512 cells, 4 sequences and batches of 32 rows.
     pub(crate) fn runner(&self) -> NativeRunner {
-        NativeRunner::new(self.open().0, options()).unwrap()
+        self.runner_with(CacheType::F16)
+    }
+
+    /// The same with a cache of this type.
+    pub(crate) fn runner_with(&self, cache_type: CacheType) -> NativeRunner {
+        let options = RunnerOptions {
+            cache_type,
+            ..options()
+        };
+        NativeRunner::new(self.open().0, options).unwrap()
     }
 }
 
@@ -50,6 +61,8 @@ pub(crate) fn options() -> RunnerOptions {
         ..RunnerOptions::default()
     }
 }
+
+pub(crate) const CACHE_TYPES: [CacheType; 2] = [CacheType::F16, CacheType::Q8_0];
 
 pub(crate) const A: SequenceId = SequenceId(0);
 pub(crate) const B: SequenceId = SequenceId(1);

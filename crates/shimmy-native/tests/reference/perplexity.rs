@@ -1,10 +1,11 @@
 //! Perplexities over thousands of tokens: the bar for what `--engine auto` gives to this engine.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use shimmy_engine::{Batch, Row, Runner, SequenceId, Specials, Token, Tokenizer};
 use shimmy_llama::LlamaRunner;
-use shimmy_native::{NativeRunner, Options};
+use shimmy_native::{CacheType, NativeRunner, Options};
 
 use super::logits::{best, probabilities};
 use super::{models, reference_model};
@@ -75,9 +76,14 @@ fn compare(path: &Path) -> String {
     let mut tokens = tokenizer.tokenize(TEXT, Specials::Literal).unwrap();
     tokens.truncate(WINDOW * WINDOWS);
     let beginning = tokenizer.beginning_of_sequence();
-    let mut native = NativeRunner::new(model, shimmy_native::RunnerOptions::default()).unwrap();
-    let ours = read(&mut native, &tokens, beginning);
-    drop(native);
+    let [ours, in_bytes] = [CacheType::F16, CacheType::Q8_0].map(|cache_type| {
+        let options = shimmy_native::RunnerOptions {
+            cache_type,
+            ..shimmy_native::RunnerOptions::default()
+        };
+        let mut native = NativeRunner::new(Arc::clone(&model), options).unwrap();
+        read(&mut native, &tokens, beginning)
+    });
     let mut options = shimmy_llama::RunnerOptions::default();
     // Room for as many outputs as a batch has rows.
     options.context.sequences = ROWS as u32;
@@ -92,15 +98,21 @@ fn compare(path: &Path) -> String {
         .filter(|(ours, theirs)| ours.0 != theirs.0)
         .fold(0.0, |all: f64, (_, theirs)| all.max(theirs.1));
     let ratio = ours.perplexity() / theirs.perplexity();
+    let of_bytes = in_bytes.perplexity() / ours.perplexity();
     let name = path.display();
     let figures = format!(
         "{name}: {count} tokens, perplexity {:.4} against {:.4} (× {ratio:.5}), same choice {:.4}, \
-         where not, llama.cpp's was at most {surest:.3} nats ahead",
+         where not, llama.cpp's was at most {surest:.3} nats ahead; with a cache of bytes × \
+         {of_bytes:.5}",
         ours.perplexity(),
         theirs.perplexity(),
         same as f64 / count as f64,
     );
     assert!((ratio - 1.0).abs() < 0.005, "{name}: perplexity × {ratio}");
+    assert!(
+        (of_bytes - 1.0).abs() < 0.005,
+        "{name}: with a cache of bytes, perplexity × {of_bytes}"
+    );
     assert!(surest < MARGIN, "{name}: other choices by {surest} nats");
     figures
 }

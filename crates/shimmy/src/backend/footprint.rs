@@ -4,7 +4,7 @@
 use shimmy_models::Metadata;
 use shimmy_models::gguf::{TensorInfo, Value};
 
-use super::CachePlan;
+use super::{CachePlan, KvCacheType};
 use crate::size;
 
 /// What a model takes when its cache has grown as far as it may, in bytes.
@@ -65,7 +65,8 @@ impl Footprint {
         let cache = size::show(self.cache);
         let buffers = size::show(self.buffers);
         let remedy = if self.cache > self.weights {
-            "a smaller --ctx, --cache-size or --parallel makes the cache smaller"
+            "a smaller --ctx, --cache-size or --parallel makes the cache smaller, and \
+             --kv-cache-type q8_0 halves it"
         } else {
             "a smaller quantisation of the model, or a smaller --ctx, needs less"
         };
@@ -88,14 +89,14 @@ pub(super) struct Dimensions {
     vocabulary: u64,
 }
 
-/// Bytes of the cache's 16-bit numbers, and of everything else's 32-bit ones.
+/// Bytes of 16-bit numbers, and of 32-bit ones.
 const HALF: u64 = 2;
 const FULL: u64 = 4;
 
 impl Dimensions {
-    /// Those of the model whose parts have these headers, in order. An upper bound where only some
+    /// Those of the model whose parts have these headers, in order, with a cache of this type. An upper bound where only some
     /// layers keep all tokens. Whatever a file says, no sum wraps.
-    pub(super) fn of(parts: &[Metadata]) -> Self {
+    pub(super) fn of(parts: &[Metadata], kind: KvCacheType) -> Self {
         let tensors = parts.iter().flat_map(Metadata::tensors);
         let weights = tensors.filter_map(TensorInfo::size);
         let weights = weights.fold(0, u64::saturating_add);
@@ -120,7 +121,10 @@ impl Dimensions {
         let of_experts = product([largest(get("expert_used_count")), inner]);
         Self {
             weights,
-            bytes_per_cell: product([shared_heads, keys.saturating_add(values), HALF]),
+            bytes_per_cell: product([
+                shared_heads,
+                kind.bytes(keys).saturating_add(kind.bytes(values)),
+            ]),
             bytes_per_sequence: product([per_layer, layers, FULL]),
             layers,
             embedding,
@@ -264,17 +268,17 @@ mod tests {
     fn a_cell_takes_the_keys_and_values_of_every_layer() {
         let mut entries = sizes();
         // As many heads for keys as for queries where the file does not say.
-        let plain = Dimensions::of(&[metadata(&entries)]);
+        let plain = Dimensions::of(&[metadata(&entries)], KvCacheType::F16);
         assert_eq!(plain.bytes_per_cell, 10 * 8 * (8 + 8) * 2);
         assert_eq!(plain.weights, 128);
         entries.push(("llama.attention.head_count_kv", Value::U32(2)));
         entries.push(("llama.attention.value_length", Value::U32(4)));
-        let shared = Dimensions::of(&[metadata(&entries)]);
+        let shared = Dimensions::of(&[metadata(&entries)], KvCacheType::F16);
         assert_eq!(shared.bytes_per_cell, 10 * 2 * (8 + 4) * 2);
         // Layers of their own: three with a cache, the others without.
         let counts = vec![4, 0, 4, 0, 4, 0, 0, 0, 0, 0];
         entries[4].1 = Value::U32s(counts);
-        let hybrid = Dimensions::of(&[metadata(&entries)]);
+        let hybrid = Dimensions::of(&[metadata(&entries)], KvCacheType::F16);
         assert_eq!(hybrid.bytes_per_cell, 12 * (8 + 4) * 2);
         let plan = CachePlan {
             cells: 1000,
@@ -283,6 +287,9 @@ mod tests {
             ..CachePlan::default()
         };
         assert_eq!(hybrid.footprint(&plan, 7).cache, 1000 * 12 * 12 * 2);
+        // Of heads of 8 and 4 values each takes a part of 32 with its scale.
+        let bytes = Dimensions::of(&[metadata(&entries)], KvCacheType::Q8_0);
+        assert_eq!(bytes.bytes_per_cell, 12 * (34 + 34));
         assert_eq!(hybrid.footprint(&plan, 7).adapters, 7);
     }
 
@@ -293,10 +300,10 @@ mod tests {
             ..CachePlan::default()
         };
         let mut entries = sizes();
-        let dense = Dimensions::of(&[metadata(&entries)]).footprint(&plan, 0);
+        let dense = Dimensions::of(&[metadata(&entries)], KvCacheType::F16).footprint(&plan, 0);
         entries.push(("llama.expert_used_count", Value::U32(8)));
         entries.push(("llama.expert_feed_forward_length", Value::U32(32)));
-        let mixed = Dimensions::of(&[metadata(&entries)]).footprint(&plan, 0);
+        let mixed = Dimensions::of(&[metadata(&entries)], KvCacheType::F16).footprint(&plan, 0);
         assert_eq!(mixed.buffers - dense.buffers, 512 * 3 * (8 * 64 - 256) * 4);
     }
 
@@ -307,7 +314,7 @@ mod tests {
         entries.push(("llama.ssm.inner_size", Value::U32(128)));
         entries.push(("llama.ssm.state_size", Value::U32(16)));
         entries.push(("llama.ssm.conv_kernel", Value::U32(4)));
-        let model = Dimensions::of(&[metadata(&entries)]);
+        let model = Dimensions::of(&[metadata(&entries)], KvCacheType::F16);
         let plan = CachePlan {
             cells: 1000,
             sequences: 3,
@@ -325,7 +332,7 @@ mod tests {
             ("llama.attention.head_count", Value::U64(1)),
             ("llama.attention.head_count_kv", Value::U64(u64::MAX)),
         ];
-        let model = Dimensions::of(&[metadata(&entries)]);
+        let model = Dimensions::of(&[metadata(&entries)], KvCacheType::F16);
         let plan = CachePlan {
             cells: u32::MAX,
             sequences: 256,

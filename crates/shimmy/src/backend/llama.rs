@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use shimmy_engine::{EngineConfig, Session, Tokenizer, spawn};
 use shimmy_llama::{
-    ContextOptions, DeviceKind, LlamaError, LlamaRunner, LlamaTokenizer, LoadOptions, Model,
-    Placement, RunnerOptions, cpu_features, llama_version,
+    CacheType, ContextOptions, DeviceKind, LlamaError, LlamaRunner, LlamaTokenizer, LoadOptions,
+    Model, Placement, RunnerOptions, cpu_features, llama_version,
 };
 use shimmy_models::ModelFile;
 
-use super::{Device, OpenOptions, Opened, Progress, store};
+use super::{Device, KvCacheType, OpenOptions, Opened, Progress, store};
 use crate::memory;
 
 /// What it is called.
@@ -29,7 +29,14 @@ pub(super) fn open(
     options: &OpenOptions,
     progress: &Progress,
 ) -> Result<Opened, String> {
-    open_session(model, options, progress).map_err(|error| error.to_string())
+    open_session(model, options, progress).map_err(|error| match (&error, options.cache.kind) {
+        // llama.cpp keeps heads of whole blocks only, and not for architectures without flash
+        // attention; which of them it is, it says.
+        (OpenError::Llama(LlamaError::Context { .. }), KvCacheType::Q8_0) => {
+            format!("{error}; --kv-cache-type f16 is for every model")
+        }
+        _ => error.to_string(),
+    })
 }
 
 fn open_session(
@@ -50,11 +57,19 @@ fn open_session(
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(LlamaTokenizer::new(Arc::clone(&model))?);
     let trained = Some(u64::from(model.context_length()));
     options.warn_of_context(&file.name, trained);
-    let cache = options.cache_plan(trained, model.bytes_per_cell(), model.can_cut());
+    let cache_type = match options.cache.kind {
+        KvCacheType::F16 => CacheType::F16,
+        KvCacheType::Q8_0 => CacheType::Q8_0,
+    };
+    let bytes_per_cell = model.bytes_per_cell(cache_type);
+    let cache = options.cache_plan(trained, bytes_per_cell, model.can_cut());
     let built = (
         (model.parameters(), llama_version(), cpu_features()),
         // Some models turn positions by factors that depend on the size of the cache.
-        (options.threads, options.gpu_layers, cache.cells),
+        (
+            (options.threads, options.gpu_layers),
+            (cache.cells, options.cache.kind),
+        ),
     );
     let engine = EngineConfig {
         parallel: Some(options.parallel as usize),
@@ -70,6 +85,8 @@ fn open_session(
             sequences: cache.sequences,
             batch: cache.batch,
             threads: options.threads,
+            cache_keys: cache_type,
+            cache_values: cache_type,
             ..ContextOptions::default()
         },
         adapters: options.adapters.clone(),

@@ -9,6 +9,7 @@
     )
 )]
 
+mod cache_type;
 mod choice;
 mod footprint;
 #[cfg(feature = "llama")]
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use shimmy_engine::{KeptFiles, Session};
 use shimmy_models::{Metadata, ModelFile};
 
+pub(crate) use self::cache_type::KvCacheType;
 pub(crate) use self::choice::Engine;
 use self::choice::{Chosen, Native};
 use self::footprint::Dimensions;
@@ -47,7 +49,7 @@ pub(crate) struct Opened {
 pub(crate) fn measure(model: &ModelFile, options: &OpenOptions) -> Result<Footprint, String> {
     let read = |path: &PathBuf| Metadata::open(path).map_err(|error| error.to_string());
     let parts: Vec<Metadata> = model.parts().iter().map(read).collect::<Result<_, _>>()?;
-    let dimensions = Dimensions::of(&parts);
+    let dimensions = Dimensions::of(&parts, options.cache.kind);
     let trained = parts.first().and_then(Metadata::context_length);
     let chosen = parts.first().map(|first| choice::choose(first, options));
     let (plan, dimensions) = match chosen.transpose()? {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use shimmy_engine::{EngineConfig, Session, Tokenizer, spawn};
 use shimmy_models::{Metadata, ModelFile};
 use shimmy_native::{
-    AdapterError, NativeRunner, Options, PackedFolder, RunnerOptions, open_with_progress,
+    AdapterError, CacheType, NativeRunner, Options, PackedFolder, RunnerOptions, open_with_progress,
 };
 
 use super::choice::Native;
-use super::{OpenOptions, Opened, Progress, store};
+use super::{KvCacheType, OpenOptions, Opened, Progress, store};
 
 /// What it is called.
 pub(super) const NAME: &str = "native";
@@ -81,7 +81,15 @@ fn open_session(
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(tokenizer);
     let trained = Some(model.context_length() as u64);
     options.warn_of_context(&file.name, trained);
-    let cache = options.block_plan(trained, model.bytes_per_cell());
+    let cache_type = match options.cache.kind {
+        KvCacheType::F16 => CacheType::F16,
+        KvCacheType::Q8_0 => CacheType::Q8_0,
+    };
+    let cache = options.block_plan(trained, model.bytes_per_cell(cache_type));
+    let built = (
+        (NAME, metadata.architecture()),
+        (cache.cells, options.cache.kind),
+    );
     let engine = EngineConfig {
         parallel: Some(options.parallel as usize),
         parked_cells: Some(cache.parked_cells as usize),
@@ -89,11 +97,12 @@ fn open_session(
         context: Some(cache.context as usize),
         // The same bits come from any number of threads and any kind of vectors. Some models turn
         // positions by factors that depend on the size of the cache.
-        store: store::config(file, options, &(NAME, metadata.architecture(), cache.cells)),
+        store: store::config(file, options, &built),
         ..options.engine.clone()
     };
     let runner = RunnerOptions {
         cells: Some(cache.cells as usize),
+        cache_type,
         sequences: cache.sequences as usize,
         batch: cache.batch as usize,
         threads,

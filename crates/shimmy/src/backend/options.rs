@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use shimmy_engine::EngineConfig;
 
-use super::Engine;
+use super::{Engine, KvCacheType};
 
 /// How a model is to be run.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +21,7 @@ pub(crate) struct OpenOptions {
     pub(crate) gpu_layers: Option<u32>,
     /// Adapter files to load with the model.
     pub(crate) adapters: Vec<PathBuf>,
-    /// What is kept of earlier requests.
+    /// How what was computed is kept.
     pub(crate) cache: CacheOptions,
     /// Where the native engine keeps packed weights.
     #[cfg_attr(
@@ -33,11 +33,13 @@ pub(crate) struct OpenOptions {
     pub(crate) engine: EngineConfig,
 }
 
-/// What is kept of earlier requests.
+/// How what was computed is kept, for running requests and of earlier ones.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CacheOptions {
     /// Bytes of memory.
     pub(crate) bytes: u64,
+    /// How it is held there.
+    pub(crate) kind: KvCacheType,
     /// Where it outlives the process.
     pub(crate) disk: DiskOptions,
 }

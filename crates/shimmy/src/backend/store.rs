@@ -55,7 +55,11 @@ mod tests {
             bytes: 1,
         };
         let options = OpenOptions {
-            cache: CacheOptions { bytes: 1, disk },
+            cache: CacheOptions {
+                bytes: 1,
+                disk,
+                ..CacheOptions::default()
+            },
             ..OpenOptions::default()
         };
         let fingerprint = |engine: u32| config(&file, &options, &engine).unwrap().fingerprint;

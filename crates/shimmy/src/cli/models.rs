@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::backend::Engine;
+use crate::backend::{Engine, KvCacheType};
 use crate::config::Names;
 
 /// Where models are.
@@ -43,6 +43,15 @@ pub(crate) struct EngineArgs {
     /// or 2GB; 0 forgets everything.
     #[arg(long, value_name = "SIZE", env = "SHIMMY_CACHE_SIZE", default_value = "512MiB", value_parser = crate::size::parse)]
     pub(crate) cache_size: u64,
+    /// How keys and values of tokens are held: f16, or q8_0, which takes half of the memory and is
+    /// nearly as exact.
+    #[arg(
+        long,
+        value_name = "TYPE",
+        env = "SHIMMY_KV_CACHE_TYPE",
+        default_value = "f16"
+    )]
+    pub(crate) kv_cache_type: KvCacheType,
     /// How long a running answer may wait for its next token while prompts are computed beside it.
     #[arg(long, value_name = "MILLISECONDS", env = "SHIMMY_LONGEST_GAP", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(crate) longest_gap: u64,

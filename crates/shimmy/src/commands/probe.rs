@@ -16,6 +16,7 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
         .map_err(|failure| failure.with_code(USAGE))?;
     let first_token = first_token(&model).map_err(|failure| failure.with_code(USAGE))?;
     let context = model.session.engine().context();
+    let cache_type = args.engine.kv_cache_type.name();
     let info = &model.info;
     let warning = context_warning(context as u64, info.context_length.map(u64::from));
     let load_ms = model.load_time.as_secs_f64() * 1000.0;
@@ -27,6 +28,7 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
             "placement": model.placement,
             "context": context,
             "warning": warning,
+            "kv_cache_type": cache_type,
             "chat_template": format!("{:?}", model.template.origin()),
             "load_ms": load_ms,
             "first_token_ms": first_token,
@@ -38,7 +40,7 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
         let quantization = info.quantization.as_deref().unwrap_or("?");
         print(&format!(
             "{}: works\n  {} {count} {quantization}, {}\n  computed by {} on {}\n  \
-             context {context} tokens, {}\n  \
+             context {context} tokens in {cache_type}, {}\n  \
              loaded in {load_ms:.0} ms, first token {first_token:.0} ms later\n",
             model.name,
             info.model_type,

@@ -129,3 +129,50 @@ fn a_server_says_which_engine_runs_and_starts_from_what_it_knows() {
     assert_eq!(status, 200, "{vectors}");
     assert_eq!(vectors["data"].as_array().map(Vec::len), Some(2));
 }
+
+/// What `probe` says of a model with heads of 64 values and a cache of bytes on an engine.
+fn probe_with_bytes(folder: &std::path::Path, engine: &str) -> Value {
+    let model = folder.join("wide.gguf");
+    let wide = tiny::Model::of(tiny::Architecture::wide());
+    wide.write(&model).expect("written");
+    let how = ["--engine", engine, "--kv-cache-type", "q8_0"];
+    let args = [&["probe", "--json", "--model-path", text(&model)][..], &how];
+    let outcome = run(folder, &args.concat());
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    serde_json::from_str(&outcome.stdout).expect("JSON")
+}
+
+#[test]
+fn the_cache_is_of_the_type_that_was_asked_for() {
+    let (folder, _) = tiny_folder();
+    let report = probe_with_bytes(folder.path(), "native");
+    assert_eq!(report["kv_cache_type"], "q8_0", "{report}");
+    let model = folder.path().join("wide.gguf");
+
+    let [halves, bytes] = ["f16", "q8_0"].map(|kind| {
+        let more = ["--cache-size", "0", "--kv-cache-type", kind];
+        let more = [&["--engine", "native"], &more[..]].concat();
+        let server = Server::with_model(folder.path(), &model, &more);
+        let ask = json!({ "prompt": "hello", "max_tokens": 4 });
+        assert_eq!(server.post("/v1/completions", &ask).0, 200);
+        assert_eq!(server.get("/diag").1["kv_cache_type"], kind);
+        let (_, status) = server.get("/api/models/default/status");
+        status["residence"]["memory_bytes"].as_u64().expect("bytes")
+    });
+    assert!(bytes < halves, "{bytes} {halves}");
+}
+
+#[cfg(feature = "llama")]
+#[test]
+fn llama_keeps_bytes_where_it_can_and_says_where_not() {
+    let (folder, model) = tiny_folder();
+    let report = probe_with_bytes(folder.path(), "llama");
+    assert_eq!(report["kv_cache_type"], "q8_0", "{report}");
+    // Heads of 16 values are no whole blocks of 32.
+    let how = ["--engine", "llama", "--kv-cache-type", "q8_0"];
+    let args = [&["probe", "--model-path", text(&model)][..], &how].concat();
+    let outcome = run(folder.path(), &args);
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    let said = outcome.stderr;
+    assert!(said.contains("--kv-cache-type f16"), "{said}");
+}

@@ -3,7 +3,9 @@
 
 use super::super::elementwise::{add_lanes, exp};
 use super::super::simd::Simd;
-use super::{Attention, CELLS, KEYS};
+use super::Attention;
+use super::cells::{Bytes, CELLS, CacheType, Halves, KEYS, Numbers, PART};
+use super::scores::{quantize, score, score_bytes};
 
 /// A score lower than any real one, but finite, so that differences stay numbers.
 const NOTHING: f32 = -1e30;
@@ -25,7 +27,7 @@ impl Vector {
 
 /// # Safety
 ///
-/// The processor has `S`; the vectors point to queries of `attention.head` values.
+/// The processor has `S`; the vectors point to queries of a head's values.
 #[inline(always)]
 pub(super) unsafe fn split_on<S: Simd>(
     attention: &Attention<'_>,
@@ -36,14 +38,16 @@ pub(super) unsafe fn split_on<S: Simd>(
     partial: &mut [f32],
 ) {
     macro_rules! choose {
-        ($($n:literal $vectors:literal $values:literal,)*) => {
+        ($numbers:ty: $($n:literal $vectors:literal $values:literal,)*) => {
             match vectors.len() {
                 $($n if $n <= S::ROWS => {
                     let mut all = [Vector::NONE; $n];
                     all.copy_from_slice(vectors);
                     // SAFETY: says the caller.
                     unsafe {
-                        split::<S, $n, $vectors, $values>(attention, &all, table, first, at, partial);
+                        split::<S, $numbers, $n, $vectors, $values>(
+                            attention, &all, table, first, at, partial,
+                        );
                     }
                 })*
                 _ => unreachable!("a unit of too many vectors"),
@@ -52,10 +56,23 @@ pub(super) unsafe fn split_on<S: Simd>(
     }
     // As many sums as hide an addition's latency and as there are registers for: up to 16 of four
     // lanes, which are a quarter of the work.
-    if S::LANES == 4 {
-        choose!(1 8 8, 2 4 4, 3 4 4, 4 4 4, 5 2 2, 6 2 2, 7 2 2, 8 2 2,);
-    } else {
-        choose!(1 4 4, 2 2 4, 3 2 4, 4 1 4, 5 1 2, 6 1 2, 7 1 2, 8 1 2,);
+    match (attention.layout.kind, S::LANES) {
+        (CacheType::F16, 4) => {
+            choose!(Halves: 1 8 8, 2 4 4, 3 4 4, 4 4 4, 5 2 2, 6 2 2, 7 2 2, 8 2 2,);
+        }
+        (CacheType::F16, _) => {
+            choose!(Halves: 1 4 4, 2 2 4, 3 2 4, 4 1 4, 5 1 2, 6 1 2, 7 1 2, 8 1 2,);
+        }
+        (CacheType::Q8_0, 4) => {
+            choose!(Bytes: 1 8 8, 2 4 4, 3 4 4, 4 4 4, 5 2 2, 6 2 2, 7 2 2, 8 2 2,);
+        }
+        // Values that are added up together share their scales: 32 at the most.
+        (CacheType::Q8_0, 16) => {
+            choose!(Bytes: 1 4 2, 2 2 2, 3 2 2, 4 1 2, 5 1 2, 6 1 2, 7 1 2, 8 1 2,);
+        }
+        (CacheType::Q8_0, _) => {
+            choose!(Bytes: 1 4 4, 2 2 4, 3 2 4, 4 1 4, 5 1 2, 6 1 2, 7 1 2, 8 1 2,);
+        }
     }
 }
 
@@ -63,7 +80,13 @@ pub(super) unsafe fn split_on<S: Simd>(
 ///
 /// As of [`split_on`].
 #[inline(always)]
-unsafe fn split<S: Simd, const N: usize, const KEY_VECTORS: usize, const VALUE_VECTORS: usize>(
+unsafe fn split<
+    S: Simd,
+    B: Numbers,
+    const N: usize,
+    const KEY_VECTORS: usize,
+    const VALUE_VECTORS: usize,
+>(
     attention: &Attention<'_>,
     vectors: &[Vector; N],
     table: &[u32],
@@ -71,12 +94,16 @@ unsafe fn split<S: Simd, const N: usize, const KEY_VECTORS: usize, const VALUE_V
     at: usize,
     partial: &mut [f32],
 ) {
-    let padded = Attention::padded(attention.head);
+    let layout = attention.layout;
+    let padded = layout.padded();
     let size = attention.partial();
     partial.fill(0.0);
     let mut largest = [NOTHING; N];
     let mut sums = [[0.0_f32; KEYS]; N];
     let mut scores = [[0.0_f32; CELLS]; N];
+    let mut scaled = [[0.0_f32; CELLS]; N];
+    // SAFETY: says the caller.
+    let records = unsafe { quantize::<S, N>(layout, vectors) };
     for (index, &block) in table.iter().enumerate() {
         let base = (first + index) * CELLS;
         let end = vectors
@@ -84,12 +111,15 @@ unsafe fn split<S: Simd, const N: usize, const KEY_VECTORS: usize, const VALUE_V
             .map(|vector| vector.seen.1)
             .fold(0, usize::max);
         let cells = CELLS.min(end - base);
-        let data = &attention.blocks[block as usize][at..at + Attention::head_size(attention.head)];
-        // SAFETY: the slice above has the keys and the values of this head.
-        let (keys, values) = unsafe { (data.as_ptr(), data.as_ptr().add(CELLS * attention.head)) };
-        // SAFETY: as above; `partial` has room for the values of `N` vectors.
+        let data = attention.blocks[block as usize][at..at + layout.size()].as_ptr();
+        // SAFETY: the slice above has what the layout says; `partial` has room for the values of `N`
+        // vectors.
         unsafe {
-            score::<S, N, KEY_VECTORS>(attention, vectors, keys, cells, &mut scores);
+            if B::SCALED {
+                score_bytes::<S, N>(layout, &records, data, cells, &mut scores);
+            } else {
+                score::<S, N, KEY_VECTORS>(layout, vectors, data, cells, &mut scores);
+            }
             let mut factors = [1.0; N];
             for number in 0..N {
                 let (low, high) = vectors[number].seen;
@@ -105,76 +135,31 @@ unsafe fn split<S: Simd, const N: usize, const KEY_VECTORS: usize, const VALUE_V
                     &mut sums[number],
                 );
             }
+            let values = data.add(layout.values(0));
             let out = partial.as_mut_ptr().add(2);
             let mut done = 0;
-            while done + VALUE_VECTORS * S::LANES <= padded {
-                let (from, to) = (values.add(done), out.add(done));
-                add_values::<S, N, VALUE_VECTORS>(&scores, &factors, from, padded, cells, to, size);
-                done += VALUE_VECTORS * S::LANES;
-            }
             while done < padded {
-                let (from, to) = (values.add(done), out.add(done));
-                add_values::<S, N, 1>(&scores, &factors, from, padded, cells, to, size);
-                done += S::LANES;
+                if B::SCALED && done.is_multiple_of(PART) {
+                    let scales = data.add(layout.value_scale(0, done / PART));
+                    scale_weights::<S, N>(&scores, scales, &mut scaled);
+                }
+                let weights = if B::SCALED { &scaled } else { &scores };
+                let (from, to) = (values.add(done * B::BYTES), out.add(done));
+                if done + VALUE_VECTORS * S::LANES <= padded {
+                    add_values::<S, B, N, VALUE_VECTORS>(
+                        weights, &factors, from, padded, cells, to, size,
+                    );
+                    done += VALUE_VECTORS * S::LANES;
+                } else {
+                    add_values::<S, B, N, 1>(weights, &factors, from, padded, cells, to, size);
+                    done += S::LANES;
+                }
             }
         }
     }
     for (number, partial) in partial.chunks_exact_mut(size).enumerate() {
         partial[0] = largest[number];
         partial[1] = add_lanes(&sums[number]);
-    }
-}
-
-/// The products of queries and keys.
-///
-/// # Safety
-///
-/// The processor has `S`; there are keys and queries of `attention.head` values.
-#[inline(always)]
-#[expect(
-    clippy::needless_range_loop,
-    reason = "indices are unrolled into registers; iterators are not"
-)]
-unsafe fn score<S: Simd, const N: usize, const KEY_VECTORS: usize>(
-    attention: &Attention<'_>,
-    vectors: &[Vector; N],
-    keys: *const u16,
-    cells: usize,
-    scores: &mut [[f32; CELLS]; N],
-) {
-    let head = attention.head;
-    let mut queries = [std::ptr::null(); N];
-    for number in 0..N {
-        queries[number] = vectors[number].values;
-    }
-    for first in (0..cells).step_by(KEY_VECTORS * S::LANES) {
-        // SAFETY: keys of whole blocks are there, whether they are used yet or not.
-        unsafe {
-            let mut sums = [[S::splat(0.0); KEY_VECTORS]; N];
-            let mut from = [keys; KEY_VECTORS];
-            for index in 0..KEY_VECTORS {
-                let cell = first + index * S::LANES;
-                from[index] = keys.add(cell / KEYS * KEYS * head + cell % KEYS);
-            }
-            for value in 0..head {
-                let mut keys = [S::splat(0.0); KEY_VECTORS];
-                for index in 0..KEY_VECTORS {
-                    keys[index] = S::load_f16(from[index].add(value * KEYS).cast());
-                }
-                for number in 0..N {
-                    let by = S::splat(*queries[number].add(value));
-                    for index in 0..KEY_VECTORS {
-                        sums[number][index] = S::fma(keys[index], by, sums[number][index]);
-                    }
-                }
-            }
-            for number in 0..N {
-                for index in 0..KEY_VECTORS {
-                    let to = scores[number].as_mut_ptr().add(first + index * S::LANES);
-                    S::store(to, sums[number][index]);
-                }
-            }
-        }
     }
 }
 
@@ -255,6 +240,29 @@ unsafe fn bend<S: Simd>(score: S::F, cap: f32) -> S::F {
     }
 }
 
+/// Multiplies the weights of cells by the scales of their values, of which there is one for each cell.
+///
+/// # Safety
+///
+/// The processor has `S`; the scales are there.
+#[inline(always)]
+unsafe fn scale_weights<S: Simd, const N: usize>(
+    weights: &[[f32; CELLS]; N],
+    scales: *const u8,
+    scaled: &mut [[f32; CELLS]; N],
+) {
+    for (weights, scaled) in weights.iter().zip(scaled) {
+        for cell in (0..CELLS).step_by(S::LANES) {
+            // SAFETY: there are as many weights and scales as cells.
+            unsafe {
+                let scale = S::load_f16(scales.add(cell * size_of::<u16>()));
+                let weight = S::load(weights.as_ptr().add(cell));
+                S::store(scaled.as_mut_ptr().add(cell), S::mul(weight, scale));
+            }
+        }
+    }
+}
+
 /// Adds the weighted values of a block, of as many columns as the vectors have.
 ///
 /// # Safety
@@ -263,10 +271,10 @@ unsafe fn bend<S: Simd>(score: S::F, cap: f32) -> S::F {
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "as in `score`")]
 #[expect(clippy::too_many_arguments, reason = "all of it stays in registers")]
-unsafe fn add_values<S: Simd, const N: usize, const VALUE_VECTORS: usize>(
+unsafe fn add_values<S: Simd, B: Numbers, const N: usize, const VALUE_VECTORS: usize>(
     weights: &[[f32; CELLS]; N],
     factors: &[f32; N],
-    values: *const u16,
+    values: *const u8,
     padded: usize,
     cells: usize,
     out: *mut f32,
@@ -283,10 +291,10 @@ unsafe fn add_values<S: Simd, const N: usize, const VALUE_VECTORS: usize>(
             }
         }
         for cell in 0..cells {
-            let from = values.add(cell * padded);
+            let from = values.add(cell * padded * B::BYTES);
             let mut values = [S::splat(0.0); VALUE_VECTORS];
             for index in 0..VALUE_VECTORS {
-                values[index] = S::load_f16(from.add(index * S::LANES).cast());
+                values[index] = B::load::<S>(from.add(index * S::LANES * B::BYTES));
             }
             for number in 0..N {
                 let weight = S::splat(*weights[number].as_ptr().add(cell));
