@@ -39,9 +39,32 @@ pub(crate) fn bf16_to_f32(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
 }
 
+/// The nearest bfloat16, ties to even.
+pub(crate) fn bf16_from_f32(value: f32) -> u16 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{from_f32, to_f32};
+    use super::{bf16_from_f32, bf16_to_f32, from_f32, to_f32};
+
+    #[test]
+    fn bfloat16s_survive_and_others_go_to_the_nearest() {
+        for brain in (0..=u16::MAX).filter(|brain| brain & 0x7f80 != 0x7f80) {
+            let value = bf16_to_f32(brain);
+            assert_eq!(bf16_from_f32(value), brain);
+            let bits = value.to_bits();
+            let even = if brain % 2 == 0 { brain } else { brain + 1 };
+            assert_eq!(bf16_from_f32(f32::from_bits(bits + 0x7fff)), brain);
+            assert_eq!(bf16_from_f32(f32::from_bits(bits + 0x8000)), even);
+            assert_eq!(bf16_from_f32(f32::from_bits(bits + 0x8001)), brain + 1);
+        }
+        assert!(bf16_to_f32(bf16_from_f32(f32::NAN)).is_nan());
+    }
 
     #[test]
     fn every_finite_half_survives_the_way_there_and_back() {

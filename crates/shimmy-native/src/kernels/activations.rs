@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::Level;
 use super::simd::{Dot, Simd};
+use crate::half;
 use crate::pool::Pool;
 use crate::quant::BLOCK;
 
@@ -15,6 +16,15 @@ pub(super) const RECORD: usize = BLOCK / 4 + 5;
 /// Words of a block of one row that is not quantised.
 pub(super) const FLOAT_RECORD: usize = BLOCK;
 
+/// Words of a block of one row whose values are bfloat16s: pairs, or floats.
+pub(super) fn brain_record(level: Level) -> usize {
+    if level.multiplies_brains() {
+        BLOCK / 2
+    } else {
+        FLOAT_RECORD
+    }
+}
+
 /// What the matrices that follow need.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Forms {
@@ -22,6 +32,8 @@ pub(crate) struct Forms {
     pub(crate) quantized: bool,
     /// Floats, for weights that are floats.
     pub(crate) floats: bool,
+    /// Values of bfloat16s, for weights that are such.
+    pub(crate) brains: bool,
 }
 
 impl Forms {
@@ -30,6 +42,7 @@ impl Forms {
         Self {
             quantized: self.quantized || other.quantized,
             floats: self.floats || other.floats,
+            brains: self.brains || other.brains,
         }
     }
 }
@@ -44,6 +57,7 @@ pub(crate) struct Activations {
     /// Records of groups, of their blocks, of their words, of their rows.
     pub(super) quantized: Vec<i32>,
     pub(super) floats: Vec<i32>,
+    pub(super) brains: Vec<i32>,
 }
 
 impl Activations {
@@ -99,6 +113,22 @@ impl Activations {
             let tasks = Tasks::new(&groups, blocks, 1);
             tasks.run(pool, &mut self.floats, FLOAT_RECORD, |group, _, records| {
                 interleave(&rows[group], records);
+            });
+        }
+        if forms.brains {
+            let record = brain_record(level);
+            self.brains.resize(self.rows * blocks * record, 0);
+            let tasks = Tasks::new(&groups, blocks, 1);
+            tasks.run(pool, &mut self.brains, record, |group, _, records| {
+                if level.multiplies_brains() {
+                    pair_brains(&rows[group], records);
+                } else {
+                    interleave(&rows[group], records);
+                    records.iter_mut().for_each(|word| {
+                        let brain = half::bf16_from_f32(f32::from_bits(*word as u32));
+                        *word = half::bf16_to_f32(brain).to_bits() as i32;
+                    });
+                }
             });
         }
     }
@@ -249,5 +279,18 @@ fn interleave(rows: &[&[f32]], records: &mut [i32]) {
     let values: usize = rows.iter().map(|row| row.len()).sum();
     for rest in &mut records[values..] {
         *rest = 0;
+    }
+}
+
+/// The same, rounded to bfloat16s, of which two columns share a word.
+fn pair_brains(rows: &[&[f32]], records: &mut [i32]) {
+    let members = rows.len();
+    records.fill(0);
+    for (member, row) in rows.iter().enumerate() {
+        for (pair, values) in row.chunks(2).enumerate() {
+            let low = u32::from(half::bf16_from_f32(values[0]));
+            let high = values.get(1).map_or(0, |&value| half::bf16_from_f32(value));
+            records[pair * members + member] = (u32::from(high) << 16 | low) as i32;
+        }
     }
 }

@@ -52,6 +52,16 @@ impl<D: Dot<__m256i>> Simd for Vectors<D> {
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
     }
     #[inline(always)]
+    unsafe fn low_brains(value: __m256i) -> __m256 {
+        // SAFETY: the processor has the instructions, says the trait's caller.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(value)) }
+    }
+    #[inline(always)]
+    unsafe fn high_brains(value: __m256i) -> __m256 {
+        // SAFETY: the processor has the instructions, says the trait's caller.
+        unsafe { _mm256_castsi256_ps(_mm256_and_si256(value, _mm256_set1_epi32(!0xffff))) }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u8) -> __m256 {
         // SAFETY: the instructions are there and the pointer is valid, says the trait's caller.
         unsafe {

@@ -6,13 +6,17 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-use super::activations::{Activations, FLOAT_RECORD, Forms, RECORD};
+use super::activations::{Activations, FLOAT_RECORD, Forms, RECORD, brain_record};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
+use super::simd::{Brains, Floats, Halves, Singles};
 use super::tile::{self, multiply as multiply_tile, multiply_floats};
 use super::{Level, compiled_for, scalar};
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+use super::{
+    avx2,
+    avx512::{self, Pairs},
+};
 use crate::pool::Pool;
 use crate::quant::{BLOCK, Kind, TILE, tile_bytes};
 
@@ -85,7 +89,8 @@ impl Matrix {
     pub(crate) fn forms(&self) -> Forms {
         Forms {
             quantized: !self.kind.is_float(),
-            floats: self.kind.is_float(),
+            floats: matches!(self.kind, Kind::F32 | Kind::F16),
+            brains: self.kind == Kind::Bf16,
         }
     }
 
@@ -153,11 +158,7 @@ pub(crate) fn multiply(
             product.out.len() >= rows.len() * stride,
             "no room for the results"
         );
-        let (records, record) = if matrix.kind.is_float() {
-            (&activations.floats, FLOAT_RECORD)
-        } else {
-            (&activations.quantized, RECORD)
-        };
+        let (records, record) = records(level, activations, matrix.kind);
         assert!(records.len() >= activations.rows * matrix.inputs.div_ceil(BLOCK) * record);
         let chunk = (bytes / tile_bytes(matrix.kind, matrix.inputs)).max(1);
         parts.push(Part {
@@ -180,6 +181,15 @@ pub(crate) fn multiply(
     });
 }
 
+/// The activations as a kind of weights meets them, and the words of a block of one row.
+fn records(level: Level, activations: &Activations, kind: Kind) -> (&[i32], usize) {
+    match kind {
+        Kind::Bf16 => (&activations.brains, brain_record(level)),
+        Kind::F32 | Kind::F16 => (&activations.floats, FLOAT_RECORD),
+        _ => (&activations.quantized, RECORD),
+    }
+}
+
 /// Multiplies some tiles of a matrix with all rows.
 fn compute(level: Level, activations: &Activations, part: &Part<'_>, tiles: Range<usize>) {
     let matrix = part.matrix;
@@ -187,11 +197,8 @@ fn compute(level: Level, activations: &Activations, part: &Part<'_>, tiles: Rang
     let blocks = matrix.inputs.div_ceil(BLOCK);
     let bytes = tile_bytes(matrix.kind, matrix.inputs);
     let weights = matrix.arena[matrix.range.clone()].as_ptr();
-    let (records, record) = if float {
-        (activations.floats.as_ptr(), FLOAT_RECORD)
-    } else {
-        (activations.quantized.as_ptr(), RECORD)
-    };
+    let (records, record) = records(level, activations, matrix.kind);
+    let records = records.as_ptr();
     let rows = &part.rows;
     for row in rows.clone().step_by(activations.group) {
         let members = activations.group.min(rows.end - row);
@@ -240,13 +247,13 @@ unsafe fn on_scalar<const KIND: u8, const N: usize>(product: &tile::Product) {
 /// # Safety
 ///
 /// As of [`multiply_floats`].
-unsafe fn floats_on_scalar<const KIND: u8, const N: usize>(
+unsafe fn floats_on_scalar<W: Floats<scalar::Scalar>, const N: usize>(
     product: &tile::Product,
     first: usize,
     members: usize,
 ) {
     // SAFETY: says the caller.
-    unsafe { multiply_floats::<scalar::Scalar, KIND, N>(product, first, members) }
+    unsafe { multiply_floats::<scalar::Scalar, W, N>(product, first, members) }
 }
 
 /// [`on_scalar`], compiled for a level.
@@ -280,13 +287,13 @@ macro_rules! compiled_floats {
             /// # Safety
             ///
             /// As of [`multiply_floats`].
-            unsafe fn $function<const KIND: u8, const N: usize>(
+            unsafe fn $function<W: Floats<$simd>, const N: usize>(
                 product: &tile::Product,
                 first: usize,
                 members: usize,
             ) {
                 // SAFETY: says the caller.
-                unsafe { multiply_floats::<$simd, KIND, N>(product, first, members) }
+                unsafe { multiply_floats::<$simd, W, N>(product, first, members) }
             }
         );
     };
@@ -294,22 +301,23 @@ macro_rules! compiled_floats {
 
 compiled_floats!(Avx2, avx2::Avx2, floats_on_avx2);
 compiled_floats!(Avx512, avx512::Avx512, floats_on_avx512);
+compiled_floats!(Avx512Bf16, avx512::Avx512, floats_on_avx512_bf16);
 compiled_floats!(Neon, neon::Neon, floats_on_neon);
 
 /// The function of a kind and a number of activations.
 macro_rules! choose {
-    ($function:ident, $type:ty, $kind:expr, $count:expr, [$($known:ident)*], $counts:tt) => {
+    ($function:ident, $kind:expr, $count:expr, [$($known:ident)*], $counts:tt) => {
         match $kind {
             $(Kind::$known => {
-                choose!(@counts $function, $type, { Kind::$known as u8 }, $count, $counts)
+                choose!(@counts $function, Kernel, { Kind::$known as u8 }, $count, $counts)
             })*
             // The caller tells floats from codes.
             _ => unreachable!("a kernel of the other family"),
         }
     };
-    (@counts $function:ident, $type:ty, $kind:block, $count:expr, [$($n:literal)*]) => {
+    (@counts $function:ident, $type:ty, $weights:tt, $count:expr, [$($n:literal)*]) => {
         match $count {
-            $($n => $function::<$kind, $n> as $type,)*
+            $($n => $function::<$weights, $n> as $type,)*
             _ => unreachable!("more activations than a group has"),
         }
     };
@@ -320,7 +328,6 @@ fn kernel(level: Level, kind: Kind, count: usize) -> Kernel {
         ($function:ident, $counts:tt) => {
             choose!(
                 $function,
-                Kernel,
                 kind,
                 count,
                 [Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2K Q3K Q4K Q5K Q6K Iq4Nl Iq4Xs],
@@ -335,7 +342,7 @@ fn kernel(level: Level, kind: Kind, count: usize) -> Kernel {
         #[cfg(target_arch = "x86_64")]
         Level::AvxVnni => of!(on_avx_vnni, [1 2 3 4]),
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => of!(on_avx512, [1 2 3 4 5 6 7 8]),
+        Level::Avx512 | Level::Avx512Bf16 => of!(on_avx512, [1 2 3 4 5 6 7 8]),
         #[cfg(target_arch = "aarch64")]
         Level::Neon => of!(on_neon, [1 2 3 4 5 6 7 8]),
         #[cfg(target_arch = "aarch64")]
@@ -348,7 +355,12 @@ fn kernel(level: Level, kind: Kind, count: usize) -> Kernel {
 fn float_kernel(level: Level, kind: Kind, count: usize) -> FloatKernel {
     macro_rules! of {
         ($function:ident, $counts:tt) => {
-            choose!($function, FloatKernel, kind, count, [F32 F16 Bf16], $counts)
+            match kind {
+                Kind::F32 => choose!(@counts $function, FloatKernel, Singles, count, $counts),
+                Kind::F16 => choose!(@counts $function, FloatKernel, Halves, count, $counts),
+                // The caller tells floats from codes.
+                _ => choose!(@counts $function, FloatKernel, Brains, count, $counts),
+            }
         };
     }
     match level {
@@ -356,7 +368,11 @@ fn float_kernel(level: Level, kind: Kind, count: usize) -> FloatKernel {
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 | Level::AvxVnni => of!(floats_on_avx2, [1 2 3 4]),
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => of!(floats_on_avx512, [1 2 3 4]),
+        Level::Avx512Bf16 if kind == Kind::Bf16 => {
+            choose!(@counts floats_on_avx512_bf16, FloatKernel, Pairs, count, [1 2 3 4])
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 | Level::Avx512Bf16 => of!(floats_on_avx512, [1 2 3 4]),
         #[cfg(target_arch = "aarch64")]
         Level::Neon | Level::Dotprod | Level::I8mm => of!(floats_on_neon, [1 2 3 4]),
     }

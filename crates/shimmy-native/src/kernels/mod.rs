@@ -44,6 +44,9 @@ pub(crate) enum Level {
     /// AVX-512 F, BW, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same with BF16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     /// NEON, without products of bytes.
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -83,6 +86,9 @@ impl Level {
             if avx2 && avx512 {
                 levels.push(Self::Avx512);
             }
+            if avx2 && avx512 && is_x86_feature_detected!("avx512bf16") {
+                levels.push(Self::Avx512Bf16);
+            }
         }
         #[cfg(target_arch = "aarch64")]
         {
@@ -108,12 +114,23 @@ impl Level {
             Self::AvxVnni => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => "avx512-bf16",
             #[cfg(target_arch = "aarch64")]
             Self::Neon => "neon",
             #[cfg(target_arch = "aarch64")]
             Self::Dotprod => "dotprod",
             #[cfg(target_arch = "aarch64")]
             Self::I8mm => "i8mm",
+        }
+    }
+
+    /// Whether pairs of bfloat16s are multiplied in one instruction.
+    fn multiplies_brains(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => true,
+            _ => false,
         }
     }
 
@@ -127,7 +144,7 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => avx2::AvxVnni::ROWS,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => avx512::Avx512::ROWS,
+            Self::Avx512 | Self::Avx512Bf16 => avx512::Avx512::ROWS,
             #[cfg(target_arch = "aarch64")]
             Self::Neon => neon::Neon::ROWS,
             #[cfg(target_arch = "aarch64")]
@@ -161,6 +178,13 @@ macro_rules! compiled_for {
     (Avx512, $($function:tt)*) => {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+        $($function)*
+    };
+    (Avx512Bf16, $($function:tt)*) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(
+            enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16"
+        )]
         $($function)*
     };
     (Neon, $($function:tt)*) => {
@@ -218,7 +242,7 @@ macro_rules! dispatch {
                 #[cfg(target_arch = "x86_64")]
                 Level::AvxVnni => on_avx_vnni($($name),*),
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => on_avx512($($name),*),
+                Level::Avx512 | Level::Avx512Bf16 => on_avx512($($name),*),
                 #[cfg(target_arch = "aarch64")]
                 Level::Neon => on_neon($($name),*),
                 #[cfg(target_arch = "aarch64")]

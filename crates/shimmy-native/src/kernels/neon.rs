@@ -52,6 +52,21 @@ impl<D: Dot<int32x4_t>> Simd for Vectors<D> {
         unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from.cast()))) }
     }
     #[inline(always)]
+    unsafe fn low_brains(value: int32x4_t) -> float32x4_t {
+        // SAFETY: the processor has the instructions, says the trait's caller.
+        unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(vreinterpretq_u32_s32(value))) }
+    }
+    #[inline(always)]
+    unsafe fn high_brains(value: int32x4_t) -> float32x4_t {
+        // SAFETY: the processor has the instructions, says the trait's caller.
+        unsafe {
+            vreinterpretq_f32_u32(vandq_u32(
+                vreinterpretq_u32_s32(value),
+                vdupq_n_u32(!0xffff),
+            ))
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u8) -> float32x4_t {
         // SAFETY: the instructions are there and the pointer is valid, says the trait's caller.
         unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.cast()))) }

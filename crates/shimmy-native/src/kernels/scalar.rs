@@ -59,6 +59,14 @@ impl Simd for Scalar {
         lanes(|lane| half::to_f32(bits[lane]))
     }
     #[inline(always)]
+    unsafe fn low_brains(value: I) -> F {
+        lanes(|lane| half::bf16_to_f32(value[lane] as u16))
+    }
+    #[inline(always)]
+    unsafe fn high_brains(value: I) -> F {
+        lanes(|lane| half::bf16_to_f32((value[lane] >> 16) as u16))
+    }
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u8) -> F {
         // SAFETY: see above.
         let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };

@@ -40,6 +40,10 @@ pub(super) trait Simd {
     /// The nearest whole numbers, ties to even; lanes beyond an `i32` are unspecified.
     unsafe fn round(value: Self::F) -> Self::I;
     unsafe fn to_float(value: Self::I) -> Self::F;
+    /// The bfloat16s in the low halves of the lanes.
+    unsafe fn low_brains(value: Self::I) -> Self::F;
+    /// The bfloat16s in the high halves of the lanes.
+    unsafe fn high_brains(value: Self::I) -> Self::F;
     /// Two to the power of each lane, which is from −126 to 127.
     unsafe fn exp2i(value: Self::I) -> Self::F;
 
@@ -117,4 +121,107 @@ pub(super) trait Dot<I: Copy> {
     /// Brings them back.
     #[inline(always)]
     unsafe fn part<const N: usize>(_sums: &mut [I; N]) {}
+}
+
+/// Weights that are floats of some kind, and how they are multiplied: a vector of one column at a time,
+/// or of two.
+///
+/// # Safety
+///
+/// As of [`Dot`].
+pub(super) trait Floats<S: Simd> {
+    /// Columns that are multiplied at a time.
+    const COLUMNS: usize;
+    /// Bytes of them in one row.
+    const BYTES: usize;
+    /// Words of as many activations.
+    const WORDS: usize;
+
+    /// Adds to each lane of the `N` sums the products of its `weights` with activations. Those of sum
+    /// `n` are at `by` + `n`; their words are `members` apart.
+    unsafe fn add<const N: usize>(
+        to: &mut [S::F; N],
+        weights: *const u8,
+        by: *const i32,
+        members: usize,
+    );
+}
+
+/// Floats of 32 bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Singles;
+/// Halves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Halves;
+/// Pairs of bfloat16s, which meet activations that are bfloat16s as well, but written as floats.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Brains;
+
+/// Adds the products of weights with an activation for each sum.
+///
+/// # Safety
+///
+/// As of [`Floats::add`].
+#[inline(always)]
+unsafe fn add_column<S: Simd, const N: usize>(to: &mut [S::F; N], weights: S::F, by: *const i32) {
+    for (number, to) in to.iter_mut().enumerate() {
+        // SAFETY: says the caller.
+        unsafe { *to = S::fma(weights, S::splat(*by.cast::<f32>().add(number)), *to) }
+    }
+}
+
+impl<S: Simd> Floats<S> for Singles {
+    const COLUMNS: usize = 1;
+    const BYTES: usize = 4;
+    const WORDS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn add<const N: usize>(
+        to: &mut [S::F; N],
+        weights: *const u8,
+        by: *const i32,
+        _: usize,
+    ) {
+        // SAFETY: says the caller.
+        unsafe { add_column::<S, N>(to, S::load(weights.cast()), by) }
+    }
+}
+
+impl<S: Simd> Floats<S> for Halves {
+    const COLUMNS: usize = 1;
+    const BYTES: usize = 2;
+    const WORDS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn add<const N: usize>(
+        to: &mut [S::F; N],
+        weights: *const u8,
+        by: *const i32,
+        _: usize,
+    ) {
+        // SAFETY: says the caller.
+        unsafe { add_column::<S, N>(to, S::load_f16(weights), by) }
+    }
+}
+
+impl<S: Simd> Floats<S> for Brains {
+    const COLUMNS: usize = 2;
+    const BYTES: usize = 4;
+    const WORDS: usize = 2;
+
+    /// The second column comes first, as with the instruction for both.
+    #[inline(always)]
+    unsafe fn add<const N: usize>(
+        to: &mut [S::F; N],
+        weights: *const u8,
+        by: *const i32,
+        members: usize,
+    ) {
+        // SAFETY: says the caller.
+        unsafe {
+            let weights = S::load_i(weights);
+            add_column::<S, N>(to, S::high_brains(weights), by.add(members));
+            add_column::<S, N>(to, S::low_brains(weights), by);
+        }
+    }
 }

@@ -101,6 +101,7 @@ fn products(
     let forms = Forms {
         quantized: true,
         floats: true,
+        brains: true,
     };
     activations.fill(&mut pool, level, values, inputs, forms);
     let stride = matrix.outputs().next_multiple_of(TILE);
@@ -136,9 +137,15 @@ fn expected(kind: Kind, rows: &[u8], values: &[f32], inputs: usize) -> Vec<(f64,
     let mut weights = vec![0.0; inputs];
     let mut expected = Vec::new();
     for values in values.chunks_exact(inputs) {
-        let quantized = match kind.is_float() {
-            true => values.iter().map(|value| f64::from(*value)).collect(),
-            false => quantized(values),
+        let quantized = match kind {
+            Kind::F32 | Kind::F16 => values.iter().map(|value| f64::from(*value)).collect(),
+            Kind::Bf16 => {
+                let brains = values.iter().map(|value| half::bf16_from_f32(*value));
+                brains
+                    .map(|brain| f64::from(half::bf16_to_f32(brain)))
+                    .collect()
+            }
+            _ => quantized(values),
         };
         for row in rows.chunks_exact(kind.row_bytes(inputs)) {
             quant::dequantize(kind, row, &mut weights);

@@ -3,8 +3,8 @@
 //! Each output is a sum over blocks, first to last, in one lane: it does not depend on which
 //! activations are computed beside it, and no lanes are ever added up.
 
-use super::activations::{FLOAT_RECORD, RECORD};
-use super::simd::{Dot, Simd};
+use super::activations::RECORD;
+use super::simd::{Dot, Floats, Simd};
 use crate::quant::{BLOCK, Codes, IQ4_VALUES, Kind, Layout, TILE, tile_bytes};
 
 /// How far ahead weights are asked for, in bytes. Eight kilobytes cover the latency of memory at
@@ -305,48 +305,38 @@ unsafe fn add<S: Simd, const KIND: u8, const N: usize, const HALF: u8>(
 ///
 /// # Safety
 ///
-/// As of [`multiply`], but `product.activations` are floats.
+/// As of [`multiply`], but the tile and `product.activations` are as `W` has them.
 #[inline(always)]
 #[expect(
     clippy::needless_range_loop,
     reason = "indices are unrolled into registers"
 )]
-pub(super) unsafe fn multiply_floats<S: Simd, const KIND: u8, const N: usize>(
+pub(super) unsafe fn multiply_floats<S: Simd, W: Floats<S>, const N: usize>(
     product: &Product,
     first: usize,
     members: usize,
 ) {
-    let kind = const { kind_of(KIND) };
-    let Codes::Float(bytes) = (const { Layout::of(kind_of(KIND)).codes }) else {
-        return;
-    };
     // Four sums, so that an addition need not wait for the one before it.
     const SUMS: usize = 4;
+    let vector = TILE * W::BYTES;
     // SAFETY: all offsets stay within the tile and the group, by the layout of both.
     unsafe {
-        let activations = product.activations.cast::<f32>().add(first);
-        let columns = product.inputs.div_ceil(BLOCK) * FLOAT_RECORD;
+        let activations = product.activations.add(first);
+        let vectors = product.inputs.next_multiple_of(BLOCK) / W::COLUMNS;
         for lane in (0..TILE).step_by(S::LANES) {
             let mut sums = [[S::splat(0.0); N]; SUMS];
-            for column in (0..columns).step_by(SUMS) {
+            for number in (0..vectors).step_by(SUMS) {
                 if product.fresh && lane == 0 {
-                    let from = product.tile.wrapping_add(AHEAD + column * TILE * bytes);
-                    for line in 0..SUMS * TILE * bytes / 64 {
+                    let from = product.tile.wrapping_add(AHEAD + number * vector);
+                    for line in 0..SUMS * vector / 64 {
                         S::prefetch(from.wrapping_add(line * 64));
                     }
                 }
                 for (index, sums) in sums.iter_mut().enumerate() {
-                    let column = column + index;
-                    let from = product.tile.add((column * TILE + lane) * bytes);
-                    let weights = match kind {
-                        Kind::F16 => S::load_f16(from),
-                        Kind::Bf16 => S::load_bf16(from),
-                        _ => S::load(from.cast()),
-                    };
-                    for (number, sum) in sums.iter_mut().enumerate() {
-                        let by = S::splat(*activations.add(column * members + number));
-                        *sum = S::fma(weights, by, *sum);
-                    }
+                    let number = number + index;
+                    let weights = product.tile.add(number * vector + lane * W::BYTES);
+                    let by = activations.add(number * W::WORDS * members);
+                    W::add(sums, weights, by, members);
                 }
             }
             for number in 0..N {

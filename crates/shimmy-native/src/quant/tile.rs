@@ -6,7 +6,8 @@
 //!    four codes in a block, vector `j` has group `j` in its low nibbles and group `j + 4` in the
 //!    high ones (eight vectors of whole bytes for 8-bit codes). Fifth bits: one vector, bit `j` for
 //!    group `j`. Fifth and sixth bits: two vectors, bits `2j` and `2j + 1` for group `j`, groups 4
-//!    to 7 in the second. Floats: a vector for each column.
+//!    to 7 in the second. Floats: a vector for each column; bfloat16s: one for two columns, both of
+//!    row r in lane r.
 //! 2. scales: 16 halves for each block, or 16 bytes for each group of weights,
 //! 3. minima, in the same form,
 //! 4. for each 256 weights 16 halves for the scales and 16 for the minima, if those are bytes.
@@ -33,7 +34,8 @@ pub(crate) const fn tile_bytes(kind: Kind, inputs: usize) -> usize {
 pub(crate) fn pack(kind: Kind, rows: &[u8], inputs: usize, tile: &mut [u8]) {
     match kind {
         Kind::F32 => pack_floats::<4>(rows, inputs, tile),
-        Kind::F16 | Kind::Bf16 => pack_floats::<2>(rows, inputs, tile),
+        Kind::F16 => pack_floats::<2>(rows, inputs, tile),
+        Kind::Bf16 => pack_brains(rows, inputs, tile),
         // One copy of the loop for each format, so that each is compiled without its choices.
         Kind::Q4_0 => pack_codes(Kind::Q4_0, rows, inputs, tile),
         Kind::Q4_1 => pack_codes(Kind::Q4_1, rows, inputs, tile),
@@ -55,6 +57,15 @@ fn pack_floats<const BYTES: usize>(rows: &[u8], inputs: usize, tile: &mut [u8]) 
         for (column, value) in row.chunks_exact(BYTES).enumerate() {
             let at = (column * TILE + lane) * BYTES;
             tile[at..at + BYTES].copy_from_slice(value);
+        }
+    }
+}
+
+fn pack_brains(rows: &[u8], inputs: usize, tile: &mut [u8]) {
+    for (lane, row) in rows.chunks_exact(inputs * 2).enumerate() {
+        for (pair, values) in row.chunks(4).enumerate() {
+            let at = (pair * TILE + lane) * 4;
+            tile[at..at + values.len()].copy_from_slice(values);
         }
     }
 }
