@@ -12,6 +12,7 @@
 mod bench;
 mod ci;
 mod documents;
+mod notices;
 mod process;
 mod tidy;
 mod workspace;
@@ -37,6 +38,8 @@ enum Command {
     Gates(ci::GateArgs),
     /// Check that documents and sources keep the project's own rules.
     Tidy,
+    /// Write the terms of what the binary is made of, THIRD-PARTY-NOTICES.txt, anew.
+    Notices,
     /// Measure the release binary beside a llama-server, in turn, as ratios.
     Bench(Box<bench::Args>),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(&workspace, &args),
         Command::Gates(args) => ci::run_gates(&workspace, &args),
         Command::Tidy => tidy::run(&workspace),
+        Command::Notices => notices::write(&workspace),
         Command::Bench(args) => bench::run(&workspace, &args),
     });
     match outcome {

@@ -14,6 +14,7 @@ use super::client::{built, knows_paris, locate_model};
 use super::python::{self, Packages};
 use super::release::{FEATURES, output};
 use super::{Outcome, limits, pass_through, stranger};
+use crate::notices;
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -24,7 +25,7 @@ pub(super) const TOOLS: Packages = Packages {
 };
 
 /// What is in the archive beside what the binary itself writes.
-const DOCUMENTS: [&str; 3] = ["README.md", "LICENSE", "CHANGELOG.md"];
+const DOCUMENTS: [&str; 4] = ["README.md", "LICENSE", notices::FILE, "CHANGELOG.md"];
 /// The shells, and how a file of their completions is called.
 const COMPLETIONS: [(&str, &str); 4] = [
     ("bash", "shimmy.bash"),

@@ -9,6 +9,7 @@ use super::{
     Outcome, Step, advisories, arm, build, client as clients, deploy, examples, figures, lock,
     package, pass_through, release,
 };
+use crate::notices;
 use crate::process;
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -29,6 +30,11 @@ pub(super) const ALL: &[Step] = &[
         "deny",
         "licences, bans and sources of the dependencies",
         deny,
+    ),
+    step(
+        "notices",
+        "the terms of what the binary is made of are those that are kept",
+        notices_step,
     ),
     step(
         "advisories",
@@ -233,6 +239,17 @@ fn deny(workspace: &Workspace) -> Result<Outcome> {
         "bans",
         "sources",
     ]))
+}
+
+fn notices_step(workspace: &Workspace) -> Result<Outcome> {
+    Ok(if notices::are_current(workspace)? {
+        Outcome::Passed(String::new())
+    } else {
+        let file = notices::FILE;
+        Outcome::Failed(format!(
+            "{file} is out of date: `cargo xtask notices` makes it anew"
+        ))
+    })
 }
 
 pub(super) const NO_DENY: &str = "cargo-deny is not installed (scripts/dev-test.sh gets it)";

@@ -25,6 +25,7 @@ fn plan(template: &ChatTemplate) -> ChatPlan {
         parallel_calls: true,
         thinking: &Thinking::default(),
         shape: None,
+        add_generation_prompt: true,
         kwargs: &Map::new(),
     };
     template.plan(&request, &StubTokenizer::default()).unwrap()
