@@ -7,8 +7,8 @@ use std::time::Duration;
 /// and the manual pages, and 0.44 MB of Swagger UI, for which it was raised from 17.0 MB.
 pub(super) const BINARY_BYTES: u64 = 17_500_000;
 
-/// The same for the wheel, which is that binary compressed.
-pub(super) const WHEEL_BYTES: u64 = 8_000_000;
+/// The same for the wheel, which is that binary compressed, and the terms of what is in it.
+pub(super) const WHEEL_BYTES: u64 = 8_300_000;
 
 /// From the start of `shimmy --help` to its end. Where the binary has to be read from the disk first,
 /// it is the disk that takes the time: systems read ahead, some of them the whole file.
