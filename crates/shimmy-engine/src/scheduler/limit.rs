@@ -16,6 +16,8 @@ pub(super) struct CellLimit {
     patience: u32,
     /// Steps that went well since the limit changed.
     went_well: u32,
+    /// Whether somebody's need was tried since a step went well.
+    was_tried: bool,
 }
 
 impl CellLimit {
@@ -25,6 +27,7 @@ impl CellLimit {
             now: promised,
             patience: 0,
             went_well: 0,
+            was_tried: false,
         }
     }
 
@@ -35,7 +38,7 @@ impl CellLimit {
     /// A step was refused for want of room; there may be room for so many cells.
     pub(super) fn refused(&mut self, room: usize) {
         // One step may be refused many times, until it is small enough: that is one refusal.
-        if self.now == self.promised || self.went_well > 0 {
+        if self.went_well > 0 || (self.now == self.promised && !self.was_tried) {
             self.patience = (self.patience * 2).clamp(FIRST_PATIENCE, MOST_PATIENCE);
         }
         self.now = self.now.min(room);
@@ -43,18 +46,20 @@ impl CellLimit {
     }
 
     /// Somebody cannot go on without more cells. True if that is worth a try, for which there are then as
-    /// many as were promised: some step went well since the last refusal.
+    /// many as were promised: once after each refusal, unless that was of the try itself.
     pub(super) fn is_worth_a_try(&mut self) -> bool {
-        let has_changed = self.now < self.promised && self.went_well > 0;
-        if has_changed {
+        let is_worth = self.now < self.promised && !self.was_tried;
+        if is_worth {
             self.now = self.promised;
             self.went_well = 0;
+            self.was_tried = true;
         }
-        has_changed
+        is_worth
     }
 
     /// A step went well. Once many have, half of the cells that are held back are tried.
     pub(super) fn went_well(&mut self) {
+        self.was_tried = false;
         if self.now == self.promised {
             return;
         }
@@ -103,16 +108,17 @@ mod tests {
     }
 
     #[test]
-    fn need_is_a_reason_to_try_once_after_a_step_that_went_well() {
+    fn need_is_a_reason_to_try_once_until_a_step_went_well() {
         let mut limit = CellLimit::new(1000);
         assert!(!limit.is_worth_a_try());
-        limit.refused(100);
-        assert!(!limit.is_worth_a_try());
-        limit.went_well();
-        assert!(limit.is_worth_a_try());
-        assert_eq!(limit.now(), 1000);
-        limit.refused(100);
-        assert!(!limit.is_worth_a_try());
+        for _ in 0..3 {
+            limit.refused(100);
+            assert!(limit.is_worth_a_try());
+            assert_eq!(limit.now(), 1000);
+            limit.refused(100);
+            assert!(!limit.is_worth_a_try());
+            limit.went_well();
+        }
     }
 
     #[test]
