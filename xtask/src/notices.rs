@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::workspace::Workspace;
@@ -47,18 +47,7 @@ pub(crate) fn are_current(workspace: &Workspace) -> Result<bool> {
 }
 
 fn notices(workspace: &Workspace) -> Result<String> {
-    let mut command = workspace.cargo();
-    let output = command
-        .args(["metadata", "--locked", "--format-version", "1"])
-        .args(["--all-features"])
-        .output()
-        .context("cargo cannot be started")?;
-    ensure!(
-        output.status.success(),
-        "cargo metadata failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = workspace.metadata()?;
     // The same terms are told once, under all who have them.
     let mut by_terms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in shipped(&metadata)? {

@@ -21,17 +21,7 @@ impl Workspace {
     pub(crate) fn locate() -> Result<Self> {
         let manifest_dir = env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let output = cargo()
-            .args(["metadata", "--no-deps", "--format-version", "1"])
-            .current_dir(&manifest_dir)
-            .output()
-            .context("cargo cannot be started")?;
-        ensure!(
-            output.status.success(),
-            "cargo metadata failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        let metadata: Value = serde_json::from_slice(&output.stdout)?;
+        let metadata = metadata(cargo().current_dir(&manifest_dir), "--no-deps")?;
         let folder = |key: &str| -> Result<PathBuf> {
             let text = metadata[key].as_str();
             text.map(PathBuf::from)
@@ -57,6 +47,11 @@ impl Workspace {
         command
     }
 
+    /// What Cargo knows of the workspace and of all that it may be built of.
+    pub(crate) fn metadata(&self) -> Result<Value> {
+        metadata(self.cargo().arg("--locked"), "--all-features")
+    }
+
     /// The release build of the product.
     pub(crate) fn release_binary(&self) -> PathBuf {
         self.target
@@ -68,4 +63,18 @@ impl Workspace {
 /// The Cargo that runs this task, so that both are of one toolchain.
 fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// What `cargo metadata` says. Flags for Cargo as a whole, such as `--locked`, come with the command.
+fn metadata(cargo: &mut Command, option: &str) -> Result<Value> {
+    let output = cargo
+        .args(["metadata", "--format-version", "1", option])
+        .output()
+        .context("cargo cannot be started")?;
+    ensure!(
+        output.status.success(),
+        "cargo metadata failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::calls::{anthropic, response, tools};
-use crate::support::{Setup, TestServer, chat, events, with};
+use crate::support::{Setup, TestServer, chat, data, with};
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
@@ -23,14 +23,6 @@ async fn saying(text: &str) -> TestServer {
 /// The stop texts that would cut the call, its marks among them.
 fn stops() -> Value {
     json!(["city", "<tool_call>", "\""])
-}
-
-fn data(stream: &str) -> Vec<Value> {
-    let events = events(stream);
-    let events = events.iter().filter(|event| *event != "[DONE]");
-    events
-        .map(|event| serde_json::from_str(event).unwrap())
-        .collect()
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::calls::{anthropic, response, tools};
 use crate::messages::named;
-use crate::support::{Setup, TestServer, chat, events, with};
+use crate::support::{Setup, TestServer, chat, data, with};
 
 /// What one call says. The model would say it eight times.
 const ARGUMENTS: &str = r#"{"city": "Paris", "deep": true}"#;
@@ -16,14 +16,6 @@ fn call(name: &str, arguments: &str) -> String {
 async fn server() -> TestServer {
     let calls = call("write", "{}") + &call("read", ARGUMENTS).repeat(7);
     Setup::saying(calls.trim_end()).start().await
-}
-
-fn data(stream: &str) -> Vec<Value> {
-    let events = events(stream);
-    let events = events.iter().filter(|event| *event != "[DONE]");
-    events
-        .map(|event| serde_json::from_str(event).unwrap())
-        .collect()
 }
 
 #[tokio::test]

@@ -260,6 +260,15 @@ pub(crate) fn with(mut base: Value, more: Value) -> Value {
     base
 }
 
+/// The data of every event of a stream in OpenAI's or Anthropic's form, but for the mark of its end.
+pub(crate) fn data(stream: &str) -> Vec<Value> {
+    let events = events(stream);
+    let events = events.iter().filter(|event| *event != "[DONE]");
+    events
+        .map(|event| serde_json::from_str(event).unwrap())
+        .collect()
+}
+
 /// The data of every event of a stream, by the rules of the specification.
 pub(crate) fn events(stream: &str) -> Vec<String> {
     let mut events = Vec::new();
