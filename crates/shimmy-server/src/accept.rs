@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, StatusCode};
 use futures_util::future::{BoxFuture, select_all};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Guard;
 use crate::config::ServerConfig;
+use crate::framing::Strict;
 use crate::pace::Paced;
 use crate::places::{Places, Seat, Work};
 use crate::routes::{ollama_router, router};
@@ -218,12 +219,15 @@ impl Acceptor {
         let _ = stream.set_nodelay(true);
         let config = &self.state.config;
         let probe = self.state.is_draining();
-        let stream = TokioIo::new(Paced::new(stream, config.write_timeout));
+        let upgraded = Arc::new(AtomicBool::new(false));
+        let stream = Paced::new(stream, config.write_timeout);
+        let stream = TokioIo::new(Strict::new(stream, Arc::clone(&upgraded)));
         let begun = Arc::new(AtomicBool::new(false));
         let seat = Arc::new(seat);
         let service = Seated {
             service: TowerToHyperService::new(router.clone()),
             begun: Arc::clone(&begun),
+            upgraded,
             seat: Arc::clone(&seat),
         };
         let first_header = tokio::time::sleep(config.header_read_timeout);
@@ -285,10 +289,12 @@ impl Acceptor {
     }
 }
 
-/// Notes that a connection's first request has its header, and from when to when there is work.
+/// Notes that a connection's first request has its header, from when to when there is work, and that
+/// no requests follow.
 struct Seated {
     service: TowerToHyperService<Router>,
     begun: Arc<AtomicBool>,
+    upgraded: Arc<AtomicBool>,
     seat: Arc<Seat>,
 }
 
@@ -300,8 +306,15 @@ impl Service<Request<Incoming>> for Seated {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.begun.store(true, Ordering::Relaxed);
         let work = self.seat.work();
+        let upgraded = Arc::clone(&self.upgraded);
         let answer = self.service.call(request);
-        Box::pin(async move { Ok(answer.await?.map(|body| Answer { body, _work: work })) })
+        Box::pin(async move {
+            let answer = answer.await?;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                upgraded.store(true, Ordering::Relaxed);
+            }
+            Ok(answer.map(|body| Answer { body, _work: work }))
+        })
     }
 }
 

@@ -19,6 +19,7 @@ mod docs;
 mod error;
 mod failures;
 mod fields;
+mod framing;
 mod gap;
 mod ignored;
 mod keep_alive;

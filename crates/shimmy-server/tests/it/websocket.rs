@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -265,4 +266,25 @@ async fn an_idle_connection_is_told_of_the_shutdown() {
     };
     assert_eq!(u16::from(frame.code), 1001);
     server.ended().await;
+}
+
+#[tokio::test]
+async fn frames_are_not_read_as_heads_of_requests() {
+    let server = Setup::default().start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let upgrade = "GET /ws/generate HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+                   Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    // A ping of two line feeds, masked with zeros.
+    let ping = [0x89, 0x82, 0, 0, 0, 0, b'\n', b'\n'];
+    stream.write_all(&ping).await.unwrap();
+    let mut pong = [0; 4];
+    stream.read_exact(&mut pong).await.unwrap();
+    assert_eq!(pong, [0x8A, 2, b'\n', b'\n']);
 }
