@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, Response};
 use futures_util::future::{BoxFuture, select_all};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Guard;
+use crate::bodies::Unread;
 use crate::config::ServerConfig;
 use crate::framing::Strict;
 use crate::pace::Paced;
@@ -219,15 +220,15 @@ impl Acceptor {
         let _ = stream.set_nodelay(true);
         let config = &self.state.config;
         let probe = self.state.is_draining();
-        let upgraded = Arc::new(AtomicBool::new(false));
+        let unread = Arc::new(Unread::default());
         let stream = Paced::new(stream, config.write_timeout);
-        let stream = TokioIo::new(Strict::new(stream, Arc::clone(&upgraded)));
+        let stream = TokioIo::new(Strict::new(stream, Arc::clone(&unread)));
         let begun = Arc::new(AtomicBool::new(false));
         let seat = Arc::new(seat);
         let service = Seated {
             service: TowerToHyperService::new(router.clone()),
             begun: Arc::clone(&begun),
-            upgraded,
+            unread,
             seat: Arc::clone(&seat),
         };
         let first_header = tokio::time::sleep(config.header_read_timeout);
@@ -289,12 +290,12 @@ impl Acceptor {
     }
 }
 
-/// Notes that a connection's first request has its header, from when to when there is work, and that
-/// no requests follow.
+/// Notes that a connection's first request has its header, and from when to when there is work.
 struct Seated {
     service: TowerToHyperService<Router>,
     begun: Arc<AtomicBool>,
-    upgraded: Arc<AtomicBool>,
+    /// For those who make a WebSocket of the connection.
+    unread: Arc<Unread>,
     seat: Arc<Seat>,
 }
 
@@ -303,18 +304,12 @@ impl Service<Request<Incoming>> for Seated {
     type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.begun.store(true, Ordering::Relaxed);
         let work = self.seat.work();
-        let upgraded = Arc::clone(&self.upgraded);
+        request.extensions_mut().insert(Arc::clone(&self.unread));
         let answer = self.service.call(request);
-        Box::pin(async move {
-            let answer = answer.await?;
-            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                upgraded.store(true, Ordering::Relaxed);
-            }
-            Ok(answer.map(|body| Answer { body, _work: work }))
-        })
+        Box::pin(async move { Ok(answer.await?.map(|body| Answer { body, _work: work })) })
     }
 }
 

@@ -6,9 +6,10 @@
 //! through however much a few others send; as many connections as there may be bound them already.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of each body that take no room.
@@ -84,6 +85,48 @@ impl Bodies {
     }
 }
 
+/// A body that has come in full, and its room.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) bytes: Bytes,
+    pub(crate) held: Held,
+}
+
+/// What has come over a connection of a message that is not whole. Whoever reads the connection counts,
+/// because the message shows only at its end.
+#[derive(Debug, Default)]
+pub(crate) struct Unread(Mutex<Option<Held>>);
+
+impl Unread {
+    /// From now on messages come.
+    pub(crate) fn begin(&self, bodies: &Bodies) {
+        *self.held() = bodies.begin(0).ok();
+    }
+
+    /// Takes room for the next bytes; none where no messages come.
+    pub(crate) fn grow(&self, bytes: usize) -> Option<Result<(), NoRoom>> {
+        Some(self.held().as_mut()?.grow(bytes))
+    }
+
+    /// Gives the room of bytes back that are no part of the message.
+    pub(crate) fn shrink(&self, bytes: usize) {
+        if let Some(held) = self.held().as_mut() {
+            held.shrink(bytes);
+        }
+    }
+
+    /// The room of the message, which is whole, and a new one for the next.
+    pub(crate) fn take(&self) -> Option<Held> {
+        let mut held = self.held();
+        let next = held.as_ref()?.another();
+        held.replace(next)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The room of one body, until it is dropped.
 pub(crate) struct Held {
     room: Arc<Semaphore>,
@@ -118,6 +161,27 @@ impl Held {
         }
         Ok(())
     }
+
+    /// Gives the room of some bytes back.
+    fn shrink(&mut self, bytes: usize) {
+        let before = self.bytes.max(FREE);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let less = before - self.bytes.max(FREE);
+        if let Some(permit) = &mut self.permit {
+            drop(permit.split(less));
+        }
+    }
+
+    /// Room in the same room for another body.
+    fn another(&self) -> Self {
+        Self {
+            room: Arc::clone(&self.room),
+            freed: Arc::clone(&self.freed),
+            permit: None,
+            all: self.all,
+            bytes: 0,
+        }
+    }
 }
 
 impl Drop for Held {
@@ -149,6 +213,25 @@ mod tests {
         let mut third = bodies.begin(FREE as u64 + 1000).unwrap();
         third.grow(FREE + 1000).unwrap();
         assert!(third.grow(1).is_err());
+    }
+
+    #[test]
+    fn what_is_unread_has_room_until_its_message_is_whole_and_gone() {
+        let bodies = Bodies::new(1000, || ());
+        let unread = Unread::default();
+        assert!(unread.grow(usize::MAX).is_none(), "no messages come yet");
+        assert!(unread.take().is_none());
+        unread.begin(&bodies);
+        unread.grow(FREE + 700).unwrap().unwrap();
+        unread.shrink(100);
+        assert_eq!(bodies.room.available_permits(), 400);
+        assert!(unread.grow(401).unwrap().is_err());
+        let held = unread.take().unwrap();
+        unread.grow(FREE).unwrap().unwrap();
+        drop(held);
+        assert_eq!(bodies.room.available_permits(), 1000);
+        unread.shrink(usize::MAX);
+        unread.grow(FREE + 1000).unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -9,10 +9,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::bodies::Unread;
 
 /// What stands for the rest of a head that is refused: no line may have its first byte, and the end of
 /// the head is there for a reader that waits for it.
@@ -28,18 +29,18 @@ pub(crate) struct Strict<S> {
     framing: Framing,
     /// What the reader is still to be given of [`SPOILT`].
     spoilt: &'static [u8],
-    /// Set when what follows are no requests.
-    upgraded: Arc<AtomicBool>,
+    /// Counts what comes once it is no requests.
+    unread: Arc<Unread>,
 }
 
 impl<S> Strict<S> {
-    /// `upgraded` is set before the answer that changes the protocol is written.
-    pub(crate) fn new(stream: S, upgraded: Arc<AtomicBool>) -> Self {
+    /// `unread` begins before the answer is written that changes the protocol.
+    pub(crate) fn new(stream: S, unread: Arc<Unread>) -> Self {
         Self {
             stream,
             framing: Framing::default(),
             spoilt: &[],
-            upgraded,
+            unread,
         }
     }
 }
@@ -54,8 +55,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
         let before = buffer.filled().len();
         if this.spoilt.is_empty() {
             ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-            if this.upgraded.load(Ordering::Relaxed) {
-                return Poll::Ready(Ok(()));
+            if let Some(counted) = this.unread.grow(buffer.filled().len() - before) {
+                return Poll::Ready(counted.map_err(|error| {
+                    buffer.set_filled(before);
+                    io::Error::new(io::ErrorKind::QuotaExceeded, error)
+                }));
             }
             let Err(Refused { good, reason }) = this.framing.follow(&buffer.filled()[before..])
             else {

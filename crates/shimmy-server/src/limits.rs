@@ -15,7 +15,7 @@ use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use crate::bodies::{Held, NoRoom};
+use crate::bodies::{Held, NoRoom, Whole};
 use crate::caller::Caller;
 use crate::config::ServerConfig;
 use crate::error::{ApiError, ErrorKind};
@@ -29,8 +29,8 @@ const COMPLAINT_CHARS: usize = 300;
 pub(crate) struct JsonBody {
     bytes: Bytes,
     caller: Caller,
-    /// Its room among all bodies; a message of a WebSocket has none.
-    _held: Option<Arc<Held>>,
+    /// Its room among all bodies.
+    _held: Arc<Held>,
 }
 
 impl FromRequest<Arc<AppState>> for JsonBody {
@@ -42,26 +42,23 @@ impl FromRequest<Arc<AppState>> for JsonBody {
     ) -> Result<Self, Self::Rejection> {
         check_content_type(request.headers())?;
         let caller = request.extensions().get().copied().unwrap_or_default();
-        let (bytes, held) = tokio::select! {
+        let body = tokio::select! {
             biased;
             read = read_body(request.into_body(), state) => read?,
             () = state.too_late_for_bodies() => return Err(ApiError::shutting_down()),
         };
-        let body = Self::check(bytes, caller, &state.config)?;
-        Ok(Self {
-            _held: Some(Arc::new(held)),
-            ..body
-        })
+        Self::check(body, caller, &state.config)
     }
 }
 
 impl JsonBody {
-    /// Checks the shape of what was read elsewhere: a WebSocket's message.
+    /// Checks the shape of what has been read, which may be a WebSocket's message.
     pub(crate) fn check(
-        bytes: Bytes,
+        body: Whole,
         caller: Caller,
         config: &ServerConfig,
     ) -> Result<Self, ApiError> {
+        let Whole { bytes, held } = body;
         let shape = Shape::of(&bytes);
         let refused = |message| Err(ApiError::new(ErrorKind::BadRequest, message));
         if shape.depth > config.max_json_depth {
@@ -75,7 +72,7 @@ impl JsonBody {
         Ok(Self {
             bytes,
             caller,
-            _held: None,
+            _held: Arc::new(held),
         })
     }
 
@@ -148,7 +145,7 @@ pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     ))
 }
 
-async fn read_body(body: Body, state: &AppState) -> Result<(Bytes, Held), ApiError> {
+async fn read_body(body: Body, state: &AppState) -> Result<Whole, ApiError> {
     let limit = state.config.max_body;
     let too_large = || {
         let message = format!("the body is larger than {limit} bytes");
@@ -182,7 +179,10 @@ async fn read_body(body: Body, state: &AppState) -> Result<(Bytes, Held), ApiErr
         Ok::<_, ApiError>(Bytes::from(bytes))
     };
     match tokio::time::timeout(state.config.body_read_timeout, read).await {
-        Ok(bytes) => Ok((bytes?, held)),
+        Ok(bytes) => Ok(Whole {
+            bytes: bytes?,
+            held,
+        }),
         Err(_) => Err(ApiError::new(
             ErrorKind::RequestTimeout,
             "the body did not come in time",

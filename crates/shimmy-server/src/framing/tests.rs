@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use tokio::io::AsyncReadExt;
 
 use super::*;
+use crate::bodies::Bodies;
 
 /// A body as it is on the wire, and the field that announces it.
 fn body() -> impl Strategy<Value = (String, Vec<u8>)> {
@@ -132,9 +133,10 @@ async fn the_reader_gets_what_is_good_and_then_what_nobody_takes() {
 
 #[tokio::test]
 async fn what_follows_an_upgrade_is_no_request() {
-    let upgraded = Arc::new(AtomicBool::new(true));
+    let unread = Arc::new(Unread::default());
+    unread.begin(&Bodies::new(1000, || ()));
     let bytes = &b"\n\n\n"[..];
-    let mut strict = Strict::new(tokio::io::join(bytes, tokio::io::sink()), upgraded);
+    let mut strict = Strict::new(tokio::io::join(bytes, tokio::io::sink()), unread);
     let mut read = Vec::new();
     strict.read_to_end(&mut read).await.unwrap();
     assert_eq!(read, bytes);

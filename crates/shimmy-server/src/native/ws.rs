@@ -5,10 +5,8 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{WebSocketUpgrade, close_code};
+use axum::extract::ws::close_code;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -18,12 +16,13 @@ use super::control::Control;
 use super::error::ErrorBody;
 use super::types::{Done, GenerateBody, Started, StreamFormat};
 use crate::answer::{self, Answers, Progress};
+use crate::bodies::Whole;
 use crate::caller::Caller;
 use crate::error::{ApiError, ErrorKind};
 use crate::failures::Guarded;
 use crate::limits::JsonBody;
 use crate::state::AppState;
-use crate::ws::{self, Closed, Socket};
+use crate::ws::{self, Closed, Socket, Wanted};
 
 /// Control frames that are kept while a model loads.
 const EARLY_CONTROLS: usize = 16;
@@ -48,9 +47,9 @@ const EARLY_BYTES: usize = 64 << 10;
 pub(crate) async fn generate(
     State(state): State<Arc<AppState>>,
     caller: Caller,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    wanted: Wanted,
 ) -> Result<Response, ApiError> {
-    ws::upgrade(state, upgrade, move |socket, state| {
+    ws::upgrade(state, wanted, move |socket, state| {
         Connection::new(socket, state, caller).serve()
     })
 }
@@ -77,13 +76,13 @@ impl Connection {
     async fn serve(mut self) -> Result<std::convert::Infallible, Closed> {
         loop {
             let draining = self.state.draining.clone();
-            let bytes = tokio::select! {
-                bytes = self.socket.receive() => bytes?,
+            let message = tokio::select! {
+                message = self.socket.receive() => message?,
                 () = draining.cancelled() => {
                     return Err(self.socket.close(close_code::AWAY, "the server is shutting down").await);
                 }
             };
-            let outcome = match self.read(bytes) {
+            let outcome = match self.read(message) {
                 // A control that crossed the last word of the answer it was meant for.
                 Ok(None) => Ok(()),
                 Ok(Some(body)) => self.answer(body).await?,
@@ -95,8 +94,8 @@ impl Connection {
         }
     }
 
-    fn read(&mut self, bytes: Bytes) -> Result<Option<GenerateBody>, ApiError> {
-        let body = JsonBody::check(bytes, self.caller, &self.state.config)?;
+    fn read(&mut self, message: Whole) -> Result<Option<GenerateBody>, ApiError> {
+        let body = JsonBody::check(message, self.caller, &self.state.config)?;
         if Control::read(&body)?.is_late(self.asked) {
             return Ok(None);
         }
@@ -109,16 +108,16 @@ impl Connection {
         let state = Arc::clone(&self.state);
         let mut start: BoxFuture<'_, _> = Box::pin(answer::start(&state, body.ask));
         // What is said before the answer has begun applies as soon as it has.
-        let mut early: Vec<Bytes> = Vec::new();
+        let mut early: Vec<Whole> = Vec::new();
         let mut answers = loop {
             tokio::select! {
                 started = &mut start => match started {
                     Ok(answers) => break answers,
                     Err(error) => return Ok(Err(error)),
                 },
-                bytes = self.socket.receive() => {
-                    early.push(bytes?);
-                    let bytes: usize = early.iter().map(Bytes::len).sum();
+                message = self.socket.receive() => {
+                    early.push(message?);
+                    let bytes: usize = early.iter().map(|message| message.bytes.len()).sum();
                     if early.len() > EARLY_CONTROLS || bytes > EARLY_BYTES {
                         let reason = "too much said before the answer";
                         return Err(self.socket.close(close_code::POLICY, reason).await);
@@ -126,8 +125,8 @@ impl Connection {
                 }
             }
         };
-        for bytes in early {
-            self.control(&answers, bytes).await?;
+        for message in early {
+            self.control(&answers, message).await?;
         }
         loop {
             tokio::select! {
@@ -143,21 +142,21 @@ impl Connection {
                     Some(Progress::Failed(error)) => return Ok(Err(error)),
                     None => return Ok(Ok(())),
                 },
-                bytes = self.socket.receive() => self.control(&answers, bytes?).await?,
+                message = self.socket.receive() => self.control(&answers, message?).await?,
             }
         }
     }
 
     /// Applies a control frame; what is wrong with it is said and changes nothing.
-    async fn control(&mut self, answers: &Answers, bytes: Bytes) -> Result<(), Closed> {
-        match self.steer(answers, bytes) {
+    async fn control(&mut self, answers: &Answers, message: Whole) -> Result<(), Closed> {
+        match self.steer(answers, message) {
             Ok(()) => Ok(()),
             Err(error) => self.send_error(&error).await,
         }
     }
 
-    fn steer(&self, answers: &Answers, bytes: Bytes) -> Result<(), ApiError> {
-        let body = JsonBody::check(bytes, self.caller, &self.state.config)?;
+    fn steer(&self, answers: &Answers, message: Whole) -> Result<(), ApiError> {
+        let body = JsonBody::check(message, self.caller, &self.state.config)?;
         Control::read(&body)?.apply(&body, answers)
     }
 

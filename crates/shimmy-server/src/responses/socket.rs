@@ -7,10 +7,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{WebSocketUpgrade, close_code};
+use axum::extract::ws::close_code;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -22,6 +20,7 @@ use super::memory::Memory;
 use super::request::{Plan, Request, THINKING, rename};
 use super::writer::Writer;
 use crate::answer::{self, Answers, Progress};
+use crate::bodies::Whole;
 use crate::caller::Caller;
 use crate::error::{ApiError, ErrorKind};
 use crate::failures::Guarded;
@@ -29,7 +28,7 @@ use crate::limits::JsonBody;
 use crate::openai;
 use crate::openai::error::ErrorBody;
 use crate::state::AppState;
-use crate::ws::{self, Closed, Socket};
+use crate::ws::{self, Closed, Socket, Wanted};
 
 /// Messages that may wait for the end of an answer.
 const WAITING: usize = 16;
@@ -48,9 +47,9 @@ const WAITING: usize = 16;
 pub(crate) async fn connect(
     State(state): State<Arc<AppState>>,
     caller: Caller,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    wanted: Wanted,
 ) -> Result<Response, ApiError> {
-    ws::upgrade(state, upgrade, move |socket, state| {
+    ws::upgrade(state, wanted, move |socket, state| {
         let connection = Connection {
             socket,
             state,
@@ -68,7 +67,7 @@ struct Connection {
     state: Arc<AppState>,
     caller: Caller,
     opened: Instant,
-    waiting: VecDeque<Bytes>,
+    waiting: VecDeque<Whole>,
     last: Option<Arc<Kept>>,
 }
 
@@ -83,17 +82,17 @@ impl Connection {
     async fn serve(mut self) -> Result<Infallible, Closed> {
         loop {
             let draining = self.state.draining.clone();
-            let bytes = match self.waiting.pop_front() {
-                Some(bytes) => bytes,
+            let message = match self.waiting.pop_front() {
+                Some(message) => message,
                 None => tokio::select! {
-                    bytes = self.socket.receive() => bytes?,
+                    message = self.socket.receive() => message?,
                     () = draining.cancelled() => {
                         let reason = "the server is shutting down";
                         return Err(self.socket.close(close_code::AWAY, reason).await);
                     }
                 },
             };
-            let outcome = match self.read(bytes) {
+            let outcome = match self.read(message) {
                 Ok(None) => Ok(()),
                 Ok(Some(request)) => self.answer(request).await?,
                 Err(error) => Err(error),
@@ -109,8 +108,8 @@ impl Connection {
     }
 
     /// The request in a message, if it is one.
-    fn read(&self, bytes: Bytes) -> Result<Option<Request>, ApiError> {
-        let body = JsonBody::check(bytes, self.caller, &self.state.config)?;
+    fn read(&self, message: Whole) -> Result<Option<Request>, ApiError> {
+        let body = JsonBody::check(message, self.caller, &self.state.config)?;
         let Kind { kind } = body.read()?;
         match kind.as_str() {
             "response.create" => {}
@@ -153,7 +152,7 @@ impl Connection {
                     Ok(answers) => break answers,
                     Err(error) => return Ok(Err(rename(error))),
                 },
-                bytes = self.socket.receive() => self.wait(bytes?).await?,
+                message = self.socket.receive() => self.wait(message?).await?,
             }
         };
         drop(start);
@@ -189,19 +188,21 @@ impl Connection {
                     Ok(None) => return Ok(()),
                     Err(_) => writer.idle(&mut events),
                 },
-                bytes = self.socket.receive() => self.wait(bytes?).await?,
+                message = self.socket.receive() => self.wait(message?).await?,
             }
         }
     }
 
     /// Lets a message wait for its turn.
-    async fn wait(&mut self, bytes: Bytes) -> Result<(), Closed> {
-        let waiting: usize = self.waiting.iter().map(Bytes::len).sum();
-        if self.waiting.len() == WAITING || waiting + bytes.len() > self.state.config.max_body {
+    async fn wait(&mut self, message: Whole) -> Result<(), Closed> {
+        let waiting: usize = self.waiting.iter().map(|waits| waits.bytes.len()).sum();
+        if self.waiting.len() == WAITING
+            || waiting + message.bytes.len() > self.state.config.max_body
+        {
             let reason = "too much said before the answer's end";
             return Err(self.socket.close(close_code::POLICY, reason).await);
         }
-        self.waiting.push_back(bytes);
+        self.waiting.push_back(message);
         Ok(())
     }
 

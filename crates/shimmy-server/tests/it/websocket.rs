@@ -269,8 +269,82 @@ async fn an_idle_connection_is_told_of_the_shutdown() {
 }
 
 #[tokio::test]
+async fn messages_have_their_room_among_the_bodies_of_all() {
+    let mut setup = Setup::default();
+    setup.server.max_bodies = 1 << 20;
+    let server = setup.start().await;
+    // The first part of a message, with a ping behind it.
+    let part = |bytes: u32| {
+        let head = [&[0x01, 0xFF][..], &u64::from(bytes).to_be_bytes(), &[0; 4]].concat();
+        [
+            head,
+            vec![b' '; bytes as usize],
+            vec![0x89, 0x80, 0, 0, 0, 0],
+        ]
+        .concat()
+    };
+    let large = json!({ "model": "x".repeat(500_000), "prompt": "hi" });
+    let mut half = raw(&server).await;
+    half.write_all(&part(900_000)).await.unwrap();
+    // All of it has been read.
+    half.read_exact(&mut [0; 2]).await.unwrap();
+    let mut client = connect(&server).await;
+    send(&mut client, &large).await;
+    let close = loop {
+        match client.next().await.unwrap().unwrap() {
+            Message::Close(close) => break close.unwrap(),
+            Message::Ping(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(u16::from(close.code), 1013, "{close}");
+    let (status, error) = server.post_json("/api/generate", &large).await;
+    assert_eq!(status, 503, "{error}");
+
+    drop(half);
+    let again = async {
+        while server.post_json("/api/generate", &large).await.0 == 503 {}
+        let mut client = connect(&server).await;
+        // What has been answered takes no room.
+        for _ in 0..5 {
+            send(&mut client, &large).await;
+            let frame = frame(&mut client).await;
+            assert!(frame.contains("longer than 512 bytes"), "{frame}");
+        }
+    };
+    tokio::time::timeout(HANG, again).await.unwrap();
+}
+
+#[tokio::test]
 async fn frames_are_not_read_as_heads_of_requests() {
     let server = Setup::default().start().await;
+    let mut stream = raw(&server).await;
+    // A ping of two line feeds, masked with zeros.
+    let ping = [0x89, 0x82, 0, 0, 0, 0, b'\n', b'\n'];
+    stream.write_all(&ping).await.unwrap();
+    let mut pong = [0; 4];
+    stream.read_exact(&mut pong).await.unwrap();
+    assert_eq!(pong, [0x8A, 2, b'\n', b'\n']);
+}
+
+#[tokio::test]
+async fn signs_of_life_take_no_room() {
+    let mut setup = Setup::default();
+    setup.server.max_bodies = 1000;
+    let server = setup.start().await;
+    let mut stream = raw(&server).await;
+    let ping = [&[0x89, 0xFD, 0, 0, 0, 0][..], &[b'.'; 125]].concat();
+    let mut pongs = vec![0; 100 * 127];
+    for _ in 0..20 {
+        stream.write_all(&ping.repeat(100)).await.unwrap();
+        let read = stream.read_exact(&mut pongs);
+        let read = tokio::time::timeout(HANG, read).await.unwrap();
+        assert!(read.is_ok(), "{read:?}");
+    }
+}
+
+/// A WebSocket whose frames are written by hand.
+async fn raw(server: &TestServer) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let upgrade = "GET /ws/generate HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
                    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -281,10 +355,5 @@ async fn frames_are_not_read_as_heads_of_requests() {
         head.push(stream.read_u8().await.unwrap());
     }
     assert!(head.starts_with(b"HTTP/1.1 101"));
-    // A ping of two line feeds, masked with zeros.
-    let ping = [0x89, 0x82, 0, 0, 0, 0, b'\n', b'\n'];
-    stream.write_all(&ping).await.unwrap();
-    let mut pong = [0; 4];
-    stream.read_exact(&mut pong).await.unwrap();
-    assert_eq!(pong, [0x8A, 2, b'\n', b'\n']);
+    stream
 }

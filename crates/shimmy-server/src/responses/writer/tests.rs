@@ -9,6 +9,7 @@ use shimmy_engine::{EngineConfig, Finish, FinishReason, Logprob, Timings, Usage}
 use folded::{folded, without_ids};
 
 use super::*;
+use crate::bodies::{Bodies, Whole};
 use crate::caller::Caller;
 use crate::config::ServerConfig;
 use crate::limits::JsonBody;
@@ -101,12 +102,11 @@ fn writer(fields: Value) -> Writer {
     });
     let fields = fields.as_object().unwrap().clone();
     body.as_object_mut().unwrap().extend(fields);
-    let body = JsonBody::check(
-        body.to_string().into(),
-        Caller::ANYONE,
-        &ServerConfig::default(),
-    )
-    .unwrap();
+    let body = Whole {
+        bytes: body.to_string().into(),
+        held: Bodies::new(0, || ()).begin(0).unwrap(),
+    };
+    let body = JsonBody::check(body, Caller::ANYONE, &ServerConfig::default()).unwrap();
     let kept = KeptResponses::new(8, 1 << 20);
     let memory = Memory {
         kept: &kept,
