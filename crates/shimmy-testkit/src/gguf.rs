@@ -32,6 +32,8 @@ pub enum Value {
     String(String),
     /// An array of strings.
     Strings(Vec<String>),
+    /// An array of strings that need not be UTF-8, as tokens need not.
+    Texts(Vec<Vec<u8>>),
     /// An array of 32-bit signed numbers.
     I32s(Vec<i32>),
     /// An array of 32-bit unsigned numbers.
@@ -61,7 +63,7 @@ impl Value {
             Self::I32(_) | Self::I32s(_) => 5,
             Self::F32(_) | Self::F32s(_) => 6,
             Self::Bool(_) => 7,
-            Self::String(_) | Self::Strings(_) => 8,
+            Self::String(_) | Self::Strings(_) | Self::Texts(_) => 8,
             Self::U64(_) => 10,
             Self::I64(_) => 11,
             Self::F64(_) => 12,
@@ -70,14 +72,8 @@ impl Value {
 
     fn put(&self, out: &mut Bytes) {
         match self {
-            Self::Strings(items) => self.put_array(
-                out,
-                items.iter().map(|item| {
-                    let mut bytes = Bytes(Vec::new());
-                    bytes.string(item);
-                    bytes.0
-                }),
-            ),
+            Self::Strings(items) => self.put_array(out, items.iter().map(spelled)),
+            Self::Texts(items) => self.put_array(out, items.iter().map(spelled)),
             Self::I32s(items) => self.put_array(out, items.iter().map(|item| item.to_le_bytes())),
             Self::U32s(items) => self.put_array(out, items.iter().map(|item| item.to_le_bytes())),
             Self::F32s(items) => self.put_array(out, items.iter().map(|item| item.to_le_bytes())),
@@ -111,9 +107,16 @@ impl Value {
             Self::F64(number) => out.raw(number.to_le_bytes()),
             Self::Bool(truth) => out.raw([u8::from(*truth)]),
             Self::String(text) => out.string(text),
-            Self::Strings(_) | Self::I32s(_) | Self::U32s(_) | Self::F32s(_) => {}
+            Self::Strings(_) | Self::Texts(_) | Self::I32s(_) | Self::U32s(_) | Self::F32s(_) => {}
         }
     }
+}
+
+/// A string's length and bytes.
+fn spelled(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut bytes = Bytes(Vec::new());
+    bytes.string(text);
+    bytes.0
 }
 
 impl From<&str> for Value {
@@ -250,8 +253,8 @@ impl Bytes {
         self.raw(number.to_le_bytes());
     }
 
-    pub(crate) fn string(&mut self, text: &str) {
-        self.u64(text.len() as u64);
+    pub(crate) fn string(&mut self, text: impl AsRef<[u8]>) {
+        self.u64(text.as_ref().len() as u64);
         self.raw(text);
     }
 

@@ -24,10 +24,10 @@ pub(super) fn is_verified(metadata: &Metadata, mut kinds: impl Iterator<Item = K
 }
 
 /// Whether tokens have been compared: of every rule of words that the tokenizer knows, by all of its
-/// names, and of SentencePiece's pieces.
+/// names, of SentencePiece's pieces, and of WordPiece's, there of every character.
 fn splits_as_known(metadata: &Metadata) -> bool {
     let model = metadata.get("tokenizer.ggml.model").and_then(Value::as_str);
-    matches!(model, Some("gpt2" | "llama"))
+    matches!(model, Some("gpt2" | "llama" | "bert"))
 }
 
 /// Formats that have been compared; there is none that has not.

@@ -1,4 +1,5 @@
-//! What kind of character a character is, by Unicode's tables.
+//! What kind of character a character is, by Unicode's tables: those of the version that llama.cpp has, so
+//! that both see the same words in characters that are new.
 
 use regex_syntax::hir::{Class as HirClass, HirKind};
 
@@ -17,7 +18,9 @@ pub(super) enum Class {
     Symbol,
     /// `\s`.
     Space,
-    /// All others.
+    /// `\p{C}`, as far as there are such characters.
+    Control,
+    /// All others: characters that there were not yet.
     Other,
 }
 
@@ -39,13 +42,15 @@ pub(super) struct Classes {
 impl Classes {
     pub(super) fn new() -> Self {
         let mut ranges = Vec::new();
-        for (name, class) in [
-            ("L", Class::Letter),
-            ("M", Class::Mark),
-            ("P", Class::Punctuation),
-            ("S", Class::Symbol),
+        for (pattern, class) in [
+            (r"\p{L}", Class::Letter),
+            (r"\p{M}", Class::Mark),
+            (r"\p{N}", Class::Number),
+            (r"\p{P}", Class::Punctuation),
+            (r"\p{S}", Class::Symbol),
+            (r"[\p{Cc}\p{Cf}\p{Co}--\s]", Class::Control),
         ] {
-            let of_class = ranges_of(name).into_iter();
+            let of_class = ranges_of(pattern).into_iter();
             ranges.extend(of_class.map(|(first, last)| (first, last, class)));
         }
         ranges.sort_unstable_by_key(|&(first, ..)| first);
@@ -72,16 +77,22 @@ impl Classes {
         let range = after.checked_sub(1).map(|at| self.ranges[at]);
         match range {
             Some((_, last, class)) if character <= last => class,
-            _ if character.is_numeric() => Class::Number,
             _ if character.is_whitespace() => Class::Space,
             _ => Class::Other,
         }
     }
 }
 
-/// The ranges of a general category, which the standard library does not know.
-fn ranges_of(category: &str) -> Vec<(char, char)> {
-    let Ok(parsed) = regex_syntax::parse(&format!(r"\p{{{category}}}")) else {
+/// Whether a character is in one of these ranges, which ascend.
+pub(super) fn is_in(ranges: &[(char, char)], character: char) -> bool {
+    let after = ranges.partition_point(|&(first, _)| first <= character);
+    let range = after.checked_sub(1).map(|at| ranges[at]);
+    range.is_some_and(|(_, last)| character <= last)
+}
+
+/// The ranges of a set of general categories, which the standard library does not know.
+fn ranges_of(set: &str) -> Vec<(char, char)> {
+    let Ok(parsed) = regex_syntax::parse(&format!(r"[{set}&&\p{{age=15.1}}]")) else {
         return Vec::new();
     };
     match parsed.kind() {
@@ -106,7 +117,10 @@ mod tests {
             ('\n', Class::Space),
             ('_', Class::Punctuation),
             ('$', Class::Symbol),
-            ('\u{1}', Class::Other),
+            ('\u{1}', Class::Control),
+            ('\u{7f}', Class::Control),
+            ('\u{85}', Class::Space),
+            ('\u{e000}', Class::Control),
             ('é', Class::Letter),
             ('ß', Class::Letter),
             ('中', Class::Letter),
@@ -119,7 +133,11 @@ mod tests {
             ('\u{3000}', Class::Space),
             ('。', Class::Punctuation),
             ('😀', Class::Symbol),
-            ('\u{200d}', Class::Other),
+            ('\u{200d}', Class::Control),
+            // Of Unicode 15.1 and 16, and of none.
+            ('\u{2ffc}', Class::Symbol),
+            ('\u{1c89}', Class::Other),
+            ('\u{378}', Class::Other),
         ] {
             assert_eq!(classes.of(character), class, "{character:?}");
         }

@@ -8,7 +8,10 @@ mod pieces;
 mod specials;
 mod symbols;
 mod table;
+#[cfg(test)]
+mod tests;
 mod vocabulary;
+mod word_pieces;
 mod words;
 
 use std::sync::OnceLock;
@@ -20,8 +23,9 @@ use shimmy_models::gguf::Value;
 use crate::error::Unsupported;
 use crate::plan::PlanError;
 use bpe::BytePairs;
-use specials::{Part, SpecialTokens};
-use vocabulary::{Attributes, Vocabulary};
+use specials::{Part, SpecialTokens, Strips};
+use vocabulary::{Attributes, Defaults, Vocabulary};
+use word_pieces::WordPieces;
 use words::Rule;
 
 /// The tokenizer of a model.
@@ -44,6 +48,7 @@ enum Method {
     Pieces {
         space_before: bool,
     },
+    WordPieces(Box<WordPieces>),
 }
 
 /// A method that is known.
@@ -51,6 +56,7 @@ enum Method {
 enum Known {
     BytePairs(Rule),
     Pieces,
+    WordPieces,
 }
 
 impl NativeTokenizer {
@@ -63,29 +69,46 @@ impl NativeTokenizer {
     pub(crate) fn new(metadata: &Metadata, file: &[u8]) -> Result<Self, PlanError> {
         let flag = |key: &str| metadata.get(key).and_then(Value::as_bool);
         let known = known(metadata)?;
+        let read = |defaults| Vocabulary::read(metadata, file, defaults);
         let (vocabulary, method, adds_begin) = match known {
             Known::BytePairs(rule) => {
                 let pairs = BytePairs::read(metadata, file, rule)?;
-                let begin = rule.has_begin.then_some(11);
-                let vocabulary = Vocabulary::read(metadata, file, begin, 11)?;
+                let vocabulary = read(Defaults {
+                    begin: rule.has_begin.then_some(11),
+                    end: Some(11),
+                    ..Defaults::default()
+                })?;
                 (vocabulary, Method::BytePairs(Box::new(pairs)), rule.begins)
             }
             Known::Pieces => {
                 let space_before = flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
-                let vocabulary = Vocabulary::read(metadata, file, Some(1), 2)?;
+                let vocabulary = read(Defaults {
+                    begin: Some(1),
+                    end: Some(2),
+                    ..Defaults::default()
+                })?;
                 (vocabulary, Method::Pieces { space_before }, true)
             }
+            Known::WordPieces => {
+                // BERT's own.
+                let vocabulary = read(Defaults {
+                    begin: Some(101),
+                    end: None,
+                    separator: Some(102),
+                    unknown: Some(100),
+                })?;
+                let pieces = WordPieces::new(metadata, &vocabulary);
+                (vocabulary, Method::WordPieces(Box::new(pieces)), true)
+            }
         };
-        // Phi-3's files do not say that its special tokens take the white space behind them.
-        let name = metadata.name().unwrap_or_default().to_lowercase();
-        let strips = name.contains("phi-3") || name.contains("phi3");
+        let separates = matches!(method, Method::WordPieces(_));
         Ok(Self {
-            specials: SpecialTokens::new(&vocabulary, strips),
+            specials: SpecialTokens::new(&vocabulary, Strips::of(metadata)),
             vocabulary,
             method,
             adds_begin: flag("tokenizer.ggml.add_bos_token").unwrap_or(adds_begin),
             adds_end: flag("tokenizer.ggml.add_eos_token").unwrap_or(false),
-            adds_separator: flag("tokenizer.ggml.add_sep_token").unwrap_or(false),
+            adds_separator: flag("tokenizer.ggml.add_sep_token").unwrap_or(separates),
             special_texts: OnceLock::new(),
         })
     }
@@ -101,6 +124,7 @@ fn known(metadata: &Metadata) -> Result<Known, Unsupported> {
     let (model, pre) = (text("tokenizer.ggml.model"), text("tokenizer.ggml.pre"));
     match model {
         "llama" => Ok(Known::Pieces),
+        "bert" => Ok(Known::WordPieces),
         "gpt2" => {
             let unknown = || Unsupported::Tokenizer(format!("gpt2 with the words of {pre:?}"));
             Rule::named(pre).map(Known::BytePairs).ok_or_else(unknown)
@@ -124,16 +148,21 @@ impl Tokenizer for NativeTokenizer {
         for part in self.specials.divide(&self.vocabulary, text, specials) {
             match part {
                 Part::Token(token) => tokens.push(token),
-                Part::Text(ref range) => match &self.method {
-                    Method::BytePairs(pairs) => {
-                        pairs.tokenize(&self.vocabulary, &text[range.clone()], &mut tokens);
+                Part::Text(ref range) => {
+                    let text = &text[range.clone()];
+                    match &self.method {
+                        Method::BytePairs(pairs) => {
+                            pairs.tokenize(&self.vocabulary, text, &mut tokens);
+                        }
+                        Method::Pieces { space_before } => {
+                            let space = *space_before && after_special;
+                            pieces::tokenize(&self.vocabulary, text, space, &mut tokens)?;
+                        }
+                        Method::WordPieces(pieces) => {
+                            pieces.tokenize(&self.vocabulary, text, &mut tokens)?;
+                        }
                     }
-                    Method::Pieces { space_before } => {
-                        let space = *space_before && after_special;
-                        let text = &text[range.clone()];
-                        pieces::tokenize(&self.vocabulary, text, space, &mut tokens)?;
-                    }
-                },
+                }
             }
             after_special = matches!(part, Part::Token(_));
         }
@@ -155,7 +184,7 @@ impl Tokenizer for NativeTokenizer {
         } else if attributes.any(Attributes::NORMAL) {
             match &self.method {
                 Method::BytePairs(pairs) => pairs.decode(text, out),
-                Method::Pieces { .. } => unescape(text, out),
+                Method::Pieces { .. } | Method::WordPieces(_) => unescape(text, out),
             }
         } else if attributes.any(Attributes::BYTE) {
             out.extend(pieces::byte_of(text));

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use shimmy_engine::{Specials, Token};
+use shimmy_models::Metadata;
+use shimmy_models::gguf::Value;
 
 use super::vocabulary::{Attributes, Vocabulary};
 
@@ -14,8 +16,39 @@ pub(super) struct SpecialTokens {
     begins: [bool; 256],
     /// The lengths of their texts, the longest first.
     lengths: Vec<usize>,
-    /// Tokens behind which white space is dropped.
-    strips: bool,
+    strips: Strips,
+}
+
+/// Which tokens take the white space beside them. Files do not say it, so it goes by names, as in llama.cpp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strips {
+    None,
+    /// This one takes the white space before it.
+    Before(&'static str),
+    /// All but some take the white space behind them.
+    Behind,
+}
+
+impl Strips {
+    /// What the tokens of a model do.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let text = |key| metadata.get(key).and_then(Value::as_str).unwrap_or("");
+        let has_any = |text: &str, parts: &[&str]| parts.iter().any(|part| text.contains(part));
+        let pre = ["jina-v2-de", "jina-v2-es", "jina-v2-code", "mmbert"];
+        let architectures = ["nomic-bert-moe", "jina-bert-v3"];
+        let name = text("general.name").to_ascii_lowercase();
+        if has_any(text("tokenizer.ggml.pre"), &pre)
+            || has_any(text("general.architecture"), &architectures)
+        {
+            Self::Before("<mask>")
+        } else if has_any(&name, &["phi-3", "phi3"]) {
+            Self::Behind
+        } else if name.contains("modern-bert") {
+            Self::Before("[MASK]")
+        } else {
+            Self::None
+        }
+    }
 }
 
 /// A part of a text.
@@ -31,7 +64,7 @@ const SPECIAL: u8 = Attributes::CONTROL | Attributes::USER_DEFINED | Attributes:
 const PARSED: u8 = Attributes::CONTROL | Attributes::UNKNOWN;
 
 impl SpecialTokens {
-    pub(super) fn new(vocabulary: &Vocabulary, strips: bool) -> Self {
+    pub(super) fn new(vocabulary: &Vocabulary, strips: Strips) -> Self {
         let mut begins = [false; 256];
         let mut lengths = BTreeSet::new();
         for token in vocabulary.with(SPECIAL) {
@@ -72,11 +105,6 @@ impl SpecialTokens {
             }
             parts.push(Part::Token(token));
             at = range.end;
-            if self.strips_after(vocabulary, token) {
-                let rest = &text[at..];
-                let is_space = |c| matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r');
-                at += rest.len() - rest.trim_start_matches(is_space).len();
-            }
         }
         if at < text.len() {
             parts.push(Part::Text(at..text.len()));
@@ -84,7 +112,7 @@ impl SpecialTokens {
         parts
     }
 
-    /// The special tokens that count, in order.
+    /// The special tokens that count, in order, with the white space that they take.
     fn find(
         &self,
         vocabulary: &Vocabulary,
@@ -114,7 +142,11 @@ impl SpecialTokens {
         let mut taken = std::collections::BTreeMap::new();
         for (range, token) in found {
             let before: Option<(&usize, &(usize, Token))> = taken.range(..range.end).next_back();
-            if before.is_none_or(|(_, &(end, _))| end <= range.start) {
+            let free = before.map_or(0, |(_, &(end, _))| end);
+            if free <= range.start {
+                let after = taken.range(range.end..).next();
+                let free = free..after.map_or(text.len(), |(&start, _)| start);
+                let range = self.with_spaces(vocabulary, text, token, range, free);
                 taken.insert(range.start, (range.end, token));
             }
         }
@@ -131,8 +163,30 @@ impl SpecialTokens {
         attributes.any(SPECIAL) && (specials == Specials::Parse || !attributes.any(PARSED))
     }
 
-    fn strips_after(&self, vocabulary: &Vocabulary, token: Token) -> bool {
-        let plain: [&[u8]; 3] = [b"<unk>", b"<s>", b"<|endoftext|>"];
-        self.strips && !plain.contains(&vocabulary.text(token))
+    /// The place of a token with the white space that it takes from around it, where that is free.
+    fn with_spaces(
+        &self,
+        vocabulary: &Vocabulary,
+        text: &str,
+        token: Token,
+        range: Range<usize>,
+        free: Range<usize>,
+    ) -> Range<usize> {
+        const PLAIN: [&[u8]; 3] = [b"<unk>", b"<s>", b"<|endoftext|>"];
+        // As C's `isspace`.
+        let is_space = |c| matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r');
+        let spelled = vocabulary.text(token);
+        match self.strips {
+            Strips::Before(taker) if spelled == taker.as_bytes() => {
+                let before = &text[free.start..range.start];
+                free.start + before.trim_end_matches(is_space).len()..range.end
+            }
+            Strips::Behind if !PLAIN.contains(&spelled) => {
+                let behind = &text[range.end..free.end];
+                let kept = behind.trim_start_matches(is_space).len();
+                range.start..free.end - kept
+            }
+            _ => range,
+        }
     }
 }

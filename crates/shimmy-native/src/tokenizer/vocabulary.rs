@@ -40,6 +40,15 @@ impl Attributes {
     }
 }
 
+/// The tokens that have a meaning of their own where the metadata name none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Defaults {
+    pub(super) begin: Option<Token>,
+    pub(super) end: Option<Token>,
+    pub(super) separator: Option<Token>,
+    pub(super) unknown: Option<Token>,
+}
+
 /// All tokens.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
@@ -52,6 +61,8 @@ pub(super) struct Vocabulary {
     pub(super) end: Option<Token>,
     /// Behind and between texts that are made vectors of.
     pub(super) separator: Option<Token>,
+    /// For words that no tokens make, where the method has one for them.
+    pub(super) unknown: Option<Token>,
     /// Before, behind and in a gap that is to be filled, by their place in [`FILLERS`].
     fillers: [Option<Token>; 6],
 }
@@ -142,13 +153,11 @@ const FILLERS: [(&str, &[&str]); 6] = [
 ];
 
 impl Vocabulary {
-    /// Reads the vocabulary of a model. `begin` and `end` are the tokens that its kind of tokenizer
-    /// has at the ends of a text where the metadata do not say.
+    /// Reads the vocabulary of a model, whose kind of tokenizer has these defaults.
     pub(super) fn read(
         metadata: &Metadata,
         file: &[u8],
-        begin: Option<Token>,
-        end: Token,
+        defaults: Defaults,
     ) -> Result<Self, Fault> {
         let key = "tokenizer.ggml.tokens";
         let texts = arrays::texts(metadata, file, key)?;
@@ -177,18 +186,21 @@ impl Vocabulary {
             begin: None,
             end: None,
             separator: None,
+            unknown: None,
             fillers: [None; 6],
         };
-        let named = |key, default| vocabulary.named(metadata, key, default);
-        let (begin, end) = (
-            named("tokenizer.ggml.bos_token_id", begin),
-            named("tokenizer.ggml.eos_token_id", Some(end)),
-        );
-        // The key is spelled like this in every file.
-        let separator = vocabulary.named(metadata, "tokenizer.ggml.seperator_token_id", None);
-        vocabulary.separator = separator;
+        // The separator's key is spelled like this in every file.
+        let [begin, end, separator, unknown] = [
+            ("tokenizer.ggml.bos_token_id", defaults.begin),
+            ("tokenizer.ggml.eos_token_id", defaults.end),
+            ("tokenizer.ggml.seperator_token_id", defaults.separator),
+            ("tokenizer.ggml.unknown_token_id", defaults.unknown),
+        ]
+        .map(|(key, default)| vocabulary.named(metadata, key, default));
         vocabulary.begin = begin;
         vocabulary.end = end;
+        vocabulary.separator = separator;
+        vocabulary.unknown = unknown;
         vocabulary.find_ends(metadata);
         Ok(vocabulary)
     }

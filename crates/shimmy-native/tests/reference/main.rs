@@ -14,6 +14,7 @@ mod pair;
 mod perplexity;
 mod tokens;
 mod vocabularies;
+mod word_pieces;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::reference_model;
 use super::tokens::{same, same_meaning};
 
 /// Texts of characters of all kinds, some of them in runs, and of what has rules of its own.
-fn text() -> impl Strategy<Value = String> {
+pub(super) fn text() -> impl Strategy<Value = String> {
     let kind = || prop::sample::select(KINDS.to_vec());
     let part = prop_oneof![
         4 => kind().prop_map(String::from),
@@ -31,27 +31,41 @@ fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 0..20).prop_map(|parts| parts.concat())
 }
 
-fn agree(name: &str, model: &Model) {
+/// Both tokenizers of a model.
+pub(super) fn both(model: &Model) -> (NativeTokenizer, LlamaTokenizer) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     model.write(&path).unwrap();
-    let (_, native): (_, NativeTokenizer) =
-        shimmy_native::open(&path, &Options::default()).unwrap();
+    let (_, native) = shimmy_native::open(&path, &Options::default()).unwrap();
     let llama = LlamaTokenizer::new(reference_model(&path)).unwrap();
+    (native, llama)
+}
+
+fn agree(name: &str, model: &Model) {
+    let (native, llama) = both(model);
     same_meaning(name, &native, &llama);
+    agree_on(name, (&native, &llama), text());
+}
+
+/// Whether random texts become the same tokens.
+pub(super) fn agree_on(
+    name: &str,
+    (native, llama): (&NativeTokenizer, &LlamaTokenizer),
+    texts: impl Strategy<Value = String>,
+) {
     let mut runner = TestRunner::new(Config {
         failure_persistence: None,
         ..Config::with_cases(500)
     });
     runner
-        .run(&text(), |text| {
-            same(name, &native, &llama, &text);
+        .run(&texts, |text| {
+            same(name, native, llama, &text);
             Ok(())
         })
         .unwrap();
 }
 
-fn model(vocabulary: Vocabulary) -> Model {
+pub(super) fn model(vocabulary: Vocabulary) -> Model {
     Model::of(Architecture::qwen2()).vocabulary(vocabulary)
 }
 

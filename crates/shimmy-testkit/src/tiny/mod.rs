@@ -7,6 +7,7 @@ pub mod encoder;
 mod model;
 mod vocabulary;
 mod weights;
+mod word_pieces;
 
 pub use adapter::Adapter;
 pub use architecture::Architecture;

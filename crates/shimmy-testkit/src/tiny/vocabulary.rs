@@ -44,28 +44,30 @@ pub const VOCABULARY_SIZE: u32 = IM_END + 1;
 const CONTROL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
 /// Characters of every kind that rules of splitting tell apart: letters of both cases, of neither and
-/// of scripts that have rules of their own, marks, numbers, white space, punctuation and symbols.
+/// of scripts that have rules of their own, marks, numbers, white space, punctuation, symbols, and a
+/// letter of Unicode 16, which llama.cpp's tables do not have yet.
 #[rustfmt::skip]
-pub const KINDS: [char; 52] = [
+pub const KINDS: [char; 53] = [
     'a', 'r', 'e', 's', 't', 'l', 'Z', 'S', 'L', 'é', 'À', 'ß', 'ǅ', 'ʰ', 'א', 'я', '中', 'あ', 'カ',
     '한', 'ไ', '\u{93e}', '\u{301}', '1', '2', '7', '٣', '½', 'Ⅳ', ' ', '\n', '\r', '\t', '\u{a0}',
     '\u{3000}', '.', ',', '\'', '"', '(', '/', '_', '!', '，', '。', '$', '+', '<', '^', '~', '€', '😀',
+    '\u{1c89}',
 ];
 
 /// Texts that are tokens without a way to them by merges.
 const WHOLE_WORDS: [&str; 4] = ["Ġart", "tree", "123", "ĊĊĊ"];
 
 /// The kinds of `llama_token_type`.
-const NORMAL: i32 = 1;
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
+pub(super) const NORMAL: i32 = 1;
+pub(super) const UNKNOWN: i32 = 2;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
 const BYTE: i32 = 6;
 
 /// Tokens, and the method that finds them in texts.
 #[derive(Debug, Clone)]
 pub struct Vocabulary {
-    tokens: Vec<String>,
+    tokens: Vec<Vec<u8>>,
     types: Vec<i32>,
     /// What the method needs beside them, by keys.
     settings: Vec<(&'static str, Value)>,
@@ -125,18 +127,11 @@ impl Vocabulary {
     /// SentencePiece's: bytes as a last resort, the letters of [`KINDS`], every two of them and some
     /// words, by random scores.
     pub fn pieces(space_before: bool) -> Self {
-        let mut vocabulary = Self {
-            tokens: Vec::new(),
-            types: Vec::new(),
-            settings: Vec::new(),
-        };
-        vocabulary.add(UNKNOWN, ["<unk>".to_owned()]);
-        vocabulary.add(
-            CONTROL,
-            ["<s>", "</s>", "<|endoftext|>"].map(ToOwned::to_owned),
-        );
+        let mut vocabulary = Self::empty();
+        vocabulary.add(UNKNOWN, ["<unk>"]);
+        vocabulary.add(CONTROL, ["<s>", "</s>", "<|endoftext|>"]);
         vocabulary.add(BYTE, (0..=255).map(|byte| format!("<0x{byte:02X}>")));
-        vocabulary.add(USER_DEFINED, ["<h1>", "<table>"].map(ToOwned::to_owned));
+        vocabulary.add(USER_DEFINED, ["<h1>", "<table>"]);
         // The others are spelled in bytes.
         let letters = KINDS
             .iter()
@@ -144,7 +139,7 @@ impl Vocabulary {
         let letters: Vec<String> = letters
             .map(|kind| kind.to_string().replace(' ', "▁"))
             .collect();
-        vocabulary.add(NORMAL, letters.iter().cloned());
+        vocabulary.add(NORMAL, letters.iter().map(String::as_str));
         let pairs = letters
             .iter()
             .flat_map(|left| letters.iter().map(move |right| format!("{left}{right}")));
@@ -160,7 +155,7 @@ impl Vocabulary {
             "▁la.",
             "...",
         ];
-        vocabulary.add(NORMAL, words.map(ToOwned::to_owned));
+        vocabulary.add(NORMAL, words);
         let mut scores = Random::new(1, "scores").normals(vocabulary.len(), 10.0);
         // Some are equal, so that the place decides.
         scores.iter_mut().for_each(|score| *score = score.round());
@@ -178,16 +173,12 @@ impl Vocabulary {
 
     /// Bytes, merges, words without merges, and the control tokens.
     fn of_bytes(pre: &str, merges: &[(String, String)], words: &[&str]) -> Self {
-        let mut vocabulary = Self {
-            tokens: Vec::new(),
-            types: Vec::new(),
-            settings: Vec::new(),
-        };
+        let mut vocabulary = Self::empty();
         vocabulary.add(NORMAL, (0..=255).map(|byte| byte_symbol(byte).to_string()));
         let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
         vocabulary.add(NORMAL, merged);
-        vocabulary.add(NORMAL, words.iter().map(ToString::to_string));
-        vocabulary.add(CONTROL, CONTROL_TOKENS.map(ToOwned::to_owned));
+        vocabulary.add(NORMAL, words.iter().copied());
+        vocabulary.add(CONTROL, CONTROL_TOKENS);
         let pair = |(left, right): &(String, String)| format!("{left} {right}");
         vocabulary.settings = vec![
             ("tokenizer.ggml.model", "gpt2".into()),
@@ -200,8 +191,24 @@ impl Vocabulary {
         vocabulary
     }
 
-    fn add(&mut self, kind: i32, tokens: impl IntoIterator<Item = String>) {
-        self.tokens.extend(tokens);
+    /// No tokens.
+    pub(super) fn empty() -> Self {
+        Self {
+            tokens: Vec::new(),
+            types: Vec::new(),
+            settings: Vec::new(),
+        }
+    }
+
+    /// The same with an entry of the file.
+    pub fn setting(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.settings.push((key, value.into()));
+        self
+    }
+
+    /// Appends tokens of this kind.
+    pub(super) fn add(&mut self, kind: i32, tokens: impl IntoIterator<Item = impl Into<Vec<u8>>>) {
+        self.tokens.extend(tokens.into_iter().map(Into::into));
         self.types.resize(self.tokens.len(), kind);
     }
 
@@ -216,7 +223,7 @@ impl Vocabulary {
 
     /// Its entries in a file.
     pub(super) fn metadata(&self) -> Vec<(&'static str, Value)> {
-        let tokens = Value::Strings(self.tokens.clone());
+        let tokens = Value::Texts(self.tokens.clone());
         let types = Value::I32s(self.types.clone());
         let lists = [
             ("tokenizer.ggml.tokens", tokens),
@@ -258,6 +265,8 @@ mod tests {
             Vocabulary::tiny(),
             Vocabulary::byte_pairs("gpt-2"),
             Vocabulary::pieces(true),
+            Vocabulary::word_pieces(),
+            Vocabulary::word_pieces_of_bytes(),
         ] {
             let tokens = &vocabulary.tokens;
             assert_eq!(vocabulary.types.len(), tokens.len());
@@ -271,8 +280,9 @@ mod tests {
         let tokens = Vocabulary::tiny().tokens;
         for (rank, (left, right)) in MERGES.iter().enumerate() {
             let known = &tokens[..256 + rank];
-            assert!(known.iter().any(|token| token == left), "{left}");
-            assert!(known.iter().any(|token| token == right), "{right}");
+            let is_known = |text: &str| known.iter().any(|token| token == text.as_bytes());
+            assert!(is_known(left), "{left}");
+            assert!(is_known(right), "{right}");
         }
     }
 }

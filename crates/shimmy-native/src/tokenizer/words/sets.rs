@@ -1,6 +1,6 @@
 //! Sets of characters that rules of splitting name.
 
-use super::super::classes::{Class, Classes};
+use super::super::classes::{Class, Classes, is_in};
 use super::stage::Stage;
 
 /// Characters of some classes, and those of some ranges.
@@ -147,12 +147,7 @@ impl Set {
         if class == Class::Space && !character.is_ascii() {
             return false;
         }
-        let after = self
-            .ranges
-            .partition_point(|&(first, _)| first <= character);
-        after
-            .checked_sub(1)
-            .is_some_and(|at| character <= self.ranges[at].1)
+        is_in(self.ranges, character)
     }
 }
 
