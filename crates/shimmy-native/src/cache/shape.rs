@@ -2,7 +2,7 @@
 //! each 32 of them.
 
 use crate::half;
-use crate::kernels::{CELLS, CacheType, HeadLayout, PART};
+use crate::kernels::{CELLS, CacheType, HeadLayout, PART, spread_keys};
 
 /// What a cell holds.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +118,9 @@ fn write_bytes(
     cell: usize,
     (keys, values): (&[f32], &[f32]),
 ) {
-    let parts = keys.chunks(PART).zip(values.chunks(PART));
+    let mut spread = keys.to_vec();
+    spread_keys(&mut spread);
+    let parts = spread.chunks(PART).zip(values.chunks(PART));
     for (part, (keys, values)) in parts.enumerate() {
         let (scale, bytes) = round(keys);
         put_half(&mut of_head[layout.key_scale(cell, part)..], scale);

@@ -5,16 +5,19 @@
 mod cells;
 mod scores;
 mod split;
+mod spread;
 #[cfg(test)]
 mod tests;
 
 use split::{Vector, split_on};
+use spread::spread_query;
 
 use super::{Level, dispatch};
 use crate::pool::{Chunks, Pool};
 
 pub use cells::CacheType;
 pub(crate) use cells::{CELLS, HeadLayout, PART};
+pub(crate) use spread::spread_keys;
 
 /// Blocks of a split.
 const SPLIT: usize = 8;
@@ -82,7 +85,7 @@ impl Unit {
 }
 
 /// Computes the attention of all queries: `q` has a row of `heads × head` values for each row of the
-/// batch, as has `out`.
+/// batch, as has `out`. What is in `q` afterwards is of no use.
 ///
 /// # Panics
 ///
@@ -91,17 +94,22 @@ pub(crate) fn attend(
     pool: &mut Pool,
     attention: &Attention<'_>,
     queries: &[Query<'_>],
-    q: &[f32],
+    q: &mut [f32],
     out: &mut [f32],
     partials: &mut Vec<f32>,
 ) {
     let width = attention.heads * attention.layout.head;
     let rows = queries.iter().map(|query| query.first + query.rows).max();
-    assert!(q.len() >= rows.unwrap_or(0) * width, "queries are missing");
-    assert!(
-        out.len() >= rows.unwrap_or(0) * width,
-        "no room for the results"
-    );
+    let values = rows.unwrap_or(0) * width;
+    assert!(q.len() >= values, "queries are missing");
+    assert!(out.len() >= values, "no room for the results");
+    if attention.layout.kind == CacheType::Q8_0 {
+        pool.for_chunks(&mut q[..values], width, |_, row| {
+            let heads = row.chunks_exact_mut(attention.layout.head);
+            heads.for_each(spread_query);
+        });
+    }
+    let q = &*q;
     let units = share_out(attention, queries);
     let splits = units.last().map_or(0, |unit| unit.split + unit.splits());
     let out = Chunks::new(out, width);

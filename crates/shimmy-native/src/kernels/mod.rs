@@ -25,7 +25,7 @@ mod tile;
 
 pub(crate) use activations::{Activations, Forms};
 pub use attention::CacheType;
-pub(crate) use attention::{Attention, CELLS, HeadLayout, PART, Query, attend};
+pub(crate) use attention::{Attention, CELLS, HeadLayout, PART, Query, attend, spread_keys};
 pub(crate) use elementwise::{Gate, add_scaled, gate, rms_norm, rms_norm_into};
 pub(crate) use low_rank::{Floats, LowRank, Sum, Update, add_low_rank};
 pub(crate) use matrix::{Matrix, Product, multiply};

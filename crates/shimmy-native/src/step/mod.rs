@@ -285,7 +285,7 @@ impl Stepper {
             pool,
             &attention,
             &queries,
-            &buffers.query,
+            &mut buffers.query,
             out,
             &mut buffers.partials,
         );

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::tests::{Random, quantized};
+use super::spread::{spread_keys, spread_query};
 use super::{Attention, CELLS, CacheType, Query, attend};
 use crate::cache::Shape;
 use crate::kernels::Level;
@@ -28,12 +29,18 @@ fn keys(random: &mut Random, shape: Shape, cells: usize) -> Keys {
         let block = &mut blocks[table[cell / CELLS] as usize];
         shape.write(block, 0, cell % CELLS, &key, &value);
         let read = shape.read(block, 0, cell % CELLS);
+        let mut key = key;
         // A scale is a half, a 127th of the largest; what is rounded is off by half of it at most.
-        let most = match shape.kind {
+        let part = match shape.kind {
             CacheType::F16 => 0.5 / 2048.0,
-            CacheType::Q8_0 => 0.51 / 127.0,
+            CacheType::Q8_0 => {
+                key.chunks_exact_mut(shape.head).for_each(spread_keys);
+                0.51 / 127.0
+            }
         };
         for (written, read) in [(&key, &read.0), (&value, &read.1)] {
+            let largest = written.iter().fold(1.0_f32, |all, one| all.max(one.abs()));
+            let most = part * largest;
             let pairs = written.iter().zip(read);
             let off = pairs.fold(0.0_f32, |all, (w, r)| all.max((w - r).abs()));
             assert!(off <= most, "{:?}: {off}", shape.kind);
@@ -81,7 +88,7 @@ impl Case<'_> {
             &mut pool,
             &attention,
             &[query],
-            q,
+            &mut q.to_vec(),
             &mut out,
             &mut Vec::new(),
         );
@@ -97,7 +104,11 @@ impl Case<'_> {
             let at = number / group * head;
             let q = match self.shape.kind {
                 CacheType::F16 => q.iter().map(|value| f64::from(*value)).collect(),
-                CacheType::Q8_0 => quantized(q),
+                CacheType::Q8_0 => {
+                    let mut q = q.to_vec();
+                    spread_query(&mut q);
+                    quantized(&q)
+                }
             };
             let weight = |key: &[f32]| {
                 let pairs = q.iter().zip(&key[at..at + head]);
