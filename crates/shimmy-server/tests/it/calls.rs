@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::loader::TOOLS_TEMPLATE;
 use crate::messages::named;
-use crate::support::{Setup, TestServer, chat, with};
+use crate::support::{Setup, TestServer, chat, data, with};
 
-const CHAT: &str = "/v1/chat/completions";
+pub(crate) const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
 const RESPONSES: &str = "/v1/responses";
 
@@ -21,7 +21,7 @@ pub(crate) const THINKING_TEMPLATE: &str = "\
 {% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
 {% endfor %}<|im_start|>assistant\n{% if enable_thinking %}<think>\n{% endif %}";
 
-async fn saying(text: &str, template: Option<&'static str>) -> TestServer {
+pub(crate) async fn saying(text: &str, template: Option<&'static str>) -> TestServer {
     let setup = Setup {
         template,
         ..Setup::saying(text)
@@ -29,7 +29,7 @@ async fn saying(text: &str, template: Option<&'static str>) -> TestServer {
     setup.start().await
 }
 
-fn parameters() -> Value {
+pub(crate) fn parameters() -> Value {
     json!({
         "type": "object",
         "properties": {
@@ -41,7 +41,7 @@ fn parameters() -> Value {
     })
 }
 
-fn tool(name: &str, parameters: &Value, strict: bool) -> Value {
+pub(crate) fn tool(name: &str, parameters: &Value, strict: bool) -> Value {
     json!({ "type": "function", "function": {
         "name": name, "description": "d", "strict": strict, "parameters": parameters,
     } })
@@ -52,15 +52,6 @@ pub(crate) fn tools() -> Value {
         tool("read", &parameters(), false),
         tool("write", &json!({ "type": "object" }), false)
     ])
-}
-
-fn data(stream: &str) -> Vec<Value> {
-    stream
-        .lines()
-        .filter_map(|line| line.strip_prefix("data: "))
-        .filter(|data| *data != "[DONE]")
-        .map(|data| serde_json::from_str(data).unwrap())
-        .collect()
 }
 
 #[tokio::test]
@@ -316,126 +307,6 @@ async fn a_model_whose_prompt_opens_thoughts_goes_on_with_them() {
         (&message["reasoning_content"], &message["content"]),
         (&json!("Why?"), &json!("So."))
     );
-}
-
-/// Whatever the model would say, it calls, and the arguments fit.
-async fn assert_forced(template: Option<&'static str>, wishes: &[&str], more: Value) {
-    for said in wishes {
-        let server = saying(said, template).await;
-        let all = json!({ "tools": tools(), "max_tokens": 400, "parallel_tool_calls": false });
-        let body = with(with(chat("x"), all), more.clone());
-        let (status, answer) = server.post_json(CHAT, &body).await;
-        assert_eq!(status, 200, "{answer}");
-        let choice = &answer["choices"][0];
-        assert_eq!(choice["finish_reason"], "tool_calls", "{said}: {answer}");
-        assert_eq!(choice["message"]["content"], Value::Null);
-        let function = &choice["message"]["tool_calls"][0]["function"];
-        let arguments = function["arguments"].as_str().unwrap();
-        let arguments: Value = serde_json::from_str(arguments).expect(arguments);
-        if function["name"] == "read" {
-            assert!(["Paris", "London"].contains(&arguments["city"].as_str().unwrap()));
-            assert!(arguments["deep"].is_boolean());
-            assert_eq!(arguments.as_object().unwrap().len(), 2);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_call_that_is_required_is_made_by_any_model() {
-    let wishes = ["I had rather not.", "{\"city\": \"Rome\"}\n", "<tool_call>"];
-    let named = json!({ "tool_choice": { "type": "function", "function": { "name": "read" } } });
-    for template in [
-        None,
-        Some(TOOLS_TEMPLATE),
-        Some(THINKING_TEMPLATE),
-        Some("{{ tools }}{{ messages }}[TOOL_CALLS]"),
-        Some("{{ tools }}{{ messages }}[TOOL_CALLS][ARGS]"),
-        Some("{{ tools }}{{ messages }}<|python_tag|>"),
-        Some("{{ tools }}{{ messages }}<function=<parameter="),
-        Some("{{ tools }}{{ messages }}<｜tool▁calls▁begin｜>"),
-    ] {
-        assert_forced(template, &wishes, named.clone()).await;
-    }
-    // Such a model may think first.
-    let sections = Some("{{ tools }}{{ messages }}<|channel|><|message|>");
-    let wishes = [
-        "<|channel|>commentary to=functions.delete<|message|>{}",
-        "<|channel|>analysis<|message|>Why?<|end|><|start|>assistant<|channel|>final<|message|>No.",
-    ];
-    assert_forced(sections, &wishes, named).await;
-}
-
-#[tokio::test]
-async fn a_strict_tool_is_called_by_its_schema_or_not_at_all() {
-    let call = |arguments: &str| {
-        format!("So. <tool_call>\n{{\"name\": \"read\", \"arguments\": {arguments}}}\n</tool_call>")
-    };
-    let strict = json!({ "tools": [tool("read", &parameters(), true)], "max_tokens": 200 });
-    let body = with(chat("x"), strict);
-    let server = saying(
-        &call("{\"city\": \"Rome\", \"deep\": 1}"),
-        Some(TOOLS_TEMPLATE),
-    )
-    .await;
-    let (status, answer) = server.post_json(CHAT, &body).await;
-    assert_eq!(status, 200, "{answer}");
-    let message = &answer["choices"][0]["message"];
-    assert_eq!(message["content"], "So.", "{answer}");
-    let arguments = message["tool_calls"][0]["function"]["arguments"]
-        .as_str()
-        .unwrap();
-    let arguments: Value = serde_json::from_str(arguments).unwrap();
-    assert!(["Paris", "London"].contains(&arguments["city"].as_str().unwrap()));
-    let server = saying("Nothing to call <here>.", Some(TOOLS_TEMPLATE)).await;
-    let (_, answer) = server.post_json(CHAT, &body).await;
-    assert_eq!(
-        answer["choices"][0]["message"]["content"],
-        "Nothing to call <here>."
-    );
-}
-
-#[tokio::test]
-async fn a_schema_that_cannot_be_enforced_is_refused_where_it_must_be() {
-    let odd = json!({ "type": "object", "properties": { "a": { "not": { "type": "null" } } } });
-    let server = saying("x", Some(TOOLS_TEMPLATE)).await;
-    for (more, status) in [
-        (json!({ "tools": [tool("f", &odd, true)] }), 400),
-        (
-            json!({ "tools": [tool("f", &odd, false)], "tool_choice": "required" }),
-            400,
-        ),
-        (json!({ "tools": [tool("f", &odd, false)] }), 200),
-    ] {
-        let (got, answer) = server.post_json(CHAT, &with(chat("x"), more.clone())).await;
-        assert_eq!(got, status, "{more}: {answer}");
-        if status == 400 {
-            assert_eq!(answer["error"]["param"], "tools", "{answer}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_shape_holds_after_the_thoughts() {
-    let shape = json!({ "response_format": { "type": "json_schema", "json_schema": {
-        "name": "s", "schema": parameters(),
-    } }, "max_tokens": 300 });
-    let server = saying("Why?\n</think>\n\nSo.", Some(THINKING_TEMPLATE)).await;
-    let on = json!({ "chat_template_kwargs": { "enable_thinking": true } });
-    let body = with(with(chat("x"), shape.clone()), on);
-    let (_, answer) = server.post_json(CHAT, &body).await;
-    let message = &answer["choices"][0]["message"];
-    assert_eq!(message["reasoning_content"], "Why?", "{answer}");
-    let content: Value = serde_json::from_str(message["content"].as_str().unwrap()).unwrap();
-    assert!(content["deep"].is_boolean());
-    // Beside tools, a model may call or answer in the shape.
-    let server = saying("Paris", Some(TOOLS_TEMPLATE)).await;
-    let body = with(with(chat("x"), shape), json!({ "tools": tools() }));
-    let (_, answer) = server.post_json(CHAT, &body).await;
-    let message = &answer["choices"][0]["message"];
-    match message["content"].as_str() {
-        Some(content) => assert!(serde_json::from_str::<Value>(content).is_ok(), "{content}"),
-        None => assert!(message["tool_calls"].is_array(), "{answer}"),
-    }
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod cut_calls;
 mod docs;
 mod embeddings;
 mod errors;
+mod forced_calls;
 mod generate;
 mod http;
 mod lifecycle;
