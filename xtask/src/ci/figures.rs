@@ -20,9 +20,10 @@ const RUNS: usize = 11;
 /// The same for downloads, in which curl and we take turns.
 const DOWNLOADS: usize = 3;
 /// The size of the file that is downloaded.
-const FILE_BYTES: usize = 128 << 20;
-/// The line to the hub, in bytes per second: 1 Gbit/s.
-const LINE: u32 = 125_000_000;
+const FILE_BYTES: usize = 256 << 20;
+/// Lines to the hub, in Gbit/s. On one without a limit it is the processor that ends at some speed, and
+/// curl, which checks nothing, later than we.
+const LINES: [u32; 2] = [1, 5];
 const REPOSITORY: &str = "owner/figures-GGUF";
 const FILE: &str = "figures-Q4_K_M.gguf";
 
@@ -133,20 +134,25 @@ fn pull(binary: &Path, folder: &Path) -> Result<String> {
     let model = tiny::Model::new().to_bytes();
     let content: Vec<u8> = model.iter().copied().cycle().take(FILE_BYTES).collect();
     hub.add(REPOSITORY, FILE, content);
-    hub.behave(|behaviour| behaviour.line = Some(LINE));
-    let (ratio, speed) = beside_curl(binary, folder, &hub)?;
+    let mut notes = Vec::new();
     let limit = limits::PULL_RATIO;
-    ensure!(
-        ratio >= limit,
-        "shimmy pull has {ratio:.2} x curl's speed; {limit} is the least"
-    );
+    for gigabits in LINES {
+        hub.behave(|behaviour| behaviour.line = Some(gigabits * 125_000_000));
+        let (ratio, speed) = beside_curl(binary, folder, &hub)?;
+        ensure!(
+            ratio >= limit,
+            "shimmy pull has {ratio:.2} x curl's speed at {gigabits} Gbit/s; {limit} is the least"
+        );
+        let note = format!("{speed:.0} MB/s at {gigabits} Gbit/s, {ratio:.2} x curl");
+        notes.push(note);
+    }
     hub.behave(|behaviour| behaviour.line = None);
-    let (free_ratio, free_speed) = beside_curl(binary, folder, &hub)?;
+    let (ratio, speed) = beside_curl(binary, folder, &hub)?;
     let again = resume(binary, folder, &hub)?;
     Ok(format!(
-        "pull at {speed:.0} MB/s on a line of 1 Gbit/s, {ratio:.2} x curl, and at {free_speed:.0} \
-         without a limit, {free_ratio:.2} x curl, which checks nothing; after a kill in the middle \
-         {:.1} % came twice",
+        "pull has {}; {speed:.0} without a limit, {ratio:.2} x curl, which checks nothing; after a \
+         kill in the middle {:.1} % came twice",
+        notes.join("; "),
         100.0 * again as f64 / FILE_BYTES as f64
     ))
 }
