@@ -55,14 +55,18 @@ impl Capability {
     }
 }
 
+/// Whether a model reads texts as a whole and keeps nothing of them.
+pub(crate) fn is_encoder(metadata: &Metadata) -> bool {
+    ENCODERS.contains(&metadata.architecture())
+}
+
 /// What a file says of itself, in the order of [`Capability`].
 pub(crate) fn of_metadata(metadata: &Metadata) -> Vec<Capability> {
     let pooling = metadata.own_number("pooling_type").unwrap_or(0);
-    let is_encoder = ENCODERS.contains(&metadata.architecture());
     if pooling == POOLING_RANK {
         return vec![Capability::Rerank];
     }
-    if pooling > 0 || is_encoder {
+    if pooling > 0 || is_encoder(metadata) {
         return vec![Capability::Embedding];
     }
     let mut found = vec![Capability::Completion];

@@ -13,10 +13,10 @@ use shimmy_engine::{
 use crate::adapter::{Adapter, AdapterError};
 use crate::cache::Cache;
 use crate::kernels::CacheType;
-use crate::model::Model;
-use crate::step::{Adapted, Rows, Stepper};
+use crate::model::{Model, Network};
+use crate::step::{Aborted, Adapted, EncoderStepper, Rows, Stepper};
 use crate::threads::physical_cores;
-use crate::vectors::{Unfinished, vectors};
+use crate::vectors::{STEP_TEXTS, Unfinished, encoded, vectors};
 
 /// How a runner is made.
 #[derive(Debug, Clone)]
@@ -54,13 +54,14 @@ impl Default for RunnerOptions {
     }
 }
 
-/// Computes logits in Rust.
+/// Computes logits, and vectors of texts, in Rust.
 #[derive(Debug)]
 pub struct NativeRunner {
     model: Arc<Model>,
     limits: RunnerLimits,
+    /// Of an encoder it stays empty.
     cache: Cache,
-    stepper: Stepper,
+    computes: Computes,
     /// By [`AdapterId`]; none where one was unloaded, so that no number gets a second meaning.
     adapters: Vec<Option<Arc<Adapter>>>,
     abort: Arc<AtomicBool>,
@@ -69,6 +70,13 @@ pub struct NativeRunner {
     rows: Rows,
     /// For each row of the last batch its place among the outputs.
     outputs: Vec<Option<usize>>,
+}
+
+/// What computes the model.
+#[derive(Debug)]
+enum Computes {
+    Decoder(Stepper),
+    Encoder(EncoderStepper),
 }
 
 impl NativeRunner {
@@ -89,21 +97,27 @@ impl NativeRunner {
             vocabulary: model.vocabulary(),
             can_truncate: true,
             mixes_adapters: true,
-            generates: true,
+            generates: matches!(model.network, Network::Decoder(_)),
         };
         let threads = options.threads.unwrap_or_else(physical_cores);
+        let level = model.level;
+        let (shape, computes) = match &model.network {
+            Network::Decoder(decoder) => {
+                let context = cells.min(decoder.plan.context);
+                let stepper = Stepper::new(Arc::clone(decoder), level, threads, context);
+                let shape = Stepper::shape(&decoder.plan, options.cache_type);
+                (shape, Computes::Decoder(stepper))
+            }
+            Network::Encoder(encoder) => {
+                let room = (STEP_TEXTS, limits.batch.max(encoder.plan.context));
+                let stepper = EncoderStepper::new(Arc::clone(encoder), level, threads, room);
+                (stepper.shape(), Computes::Encoder(stepper))
+            }
+        };
         Ok(Self {
             limits,
-            cache: Cache::new(
-                Stepper::shape(&model, options.cache_type),
-                cells,
-                limits.sequences,
-            ),
-            stepper: Stepper::new(
-                Arc::clone(&model),
-                threads,
-                cells.min(model.context_length()),
-            ),
+            cache: Cache::new(shape, cells, limits.sequences),
+            computes,
             adapters,
             abort: options.abort,
             unfinished: None,
@@ -127,7 +141,7 @@ impl NativeRunner {
     /// Sorts a batch by adapters, so that each is read once, and by sequences, and checks it.
     fn prepare(&mut self, batch: &Batch) -> Result<(), RunnerError> {
         let rows = batch.rows();
-        if rows.len() > self.limits.batch {
+        if rows.len() > self.limits.batch || !self.limits.generates {
             return Err(RunnerError::InvalidBatch);
         }
         let mut order: Vec<usize> = (0..rows.len()).collect();
@@ -228,7 +242,11 @@ impl Runner for NativeRunner {
         self.cache
             .extend(&wanted)
             .map_err(|_| RunnerError::CacheFull)?;
-        let done = self.stepper.run(&self.rows, &mut self.cache, &self.abort);
+        let done = match &mut self.computes {
+            Computes::Decoder(stepper) => stepper.run(&self.rows, &mut self.cache, &self.abort),
+            // Refused when it was prepared.
+            Computes::Encoder(_) => Err(Aborted),
+        };
         if done.is_err() {
             self.outputs.clear();
             return Err(RunnerError::Aborted);
@@ -241,7 +259,10 @@ impl Runner for NativeRunner {
 
     fn logits(&mut self, row: usize) -> Option<&mut [f32]> {
         let output = self.outputs.get(row).copied().flatten()?;
-        self.stepper.logits(output)
+        match &mut self.computes {
+            Computes::Decoder(stepper) => stepper.logits(output),
+            Computes::Encoder(_) => None,
+        }
     }
 
     fn copy(&mut self, from: SequenceId, to: SequenceId, length: u32) -> bool {
@@ -293,7 +314,7 @@ impl Runner for NativeRunner {
 
     fn embedding(&self) -> Option<(Pooling, usize)> {
         let most = self.model.context_length().min(EMBEDDED_TOKENS);
-        Some((self.model.plan.pooling, most))
+        Some((self.model.pooling(), most))
     }
 
     /// Vectors are made without adapters.
@@ -303,12 +324,23 @@ impl Runner for NativeRunner {
             return Err(RunnerError::InvalidBatch);
         }
         self.outputs.clear();
-        let vectors = vectors(&mut self.stepper, texts, self.limits.batch, &self.abort);
+        let batch = self.limits.batch;
+        let vectors = match &mut self.computes {
+            Computes::Decoder(stepper) => vectors(stepper, texts, batch, &self.abort),
+            Computes::Encoder(stepper) => {
+                // There are embeddings of so many positions, and room for so many rows.
+                let most = stepper.plan().context;
+                if texts.iter().any(|text| text.len() > most) {
+                    return Err(RunnerError::InvalidBatch);
+                }
+                encoded(stepper, texts, batch, &self.abort)
+            }
+        };
         vectors.map_err(|_| RunnerError::Aborted)
     }
 
     fn embeds_in_parts(&self) -> bool {
-        true
+        self.limits.generates
     }
 
     fn embed_part(
@@ -316,15 +348,17 @@ impl Runner for NativeRunner {
         text: &[Token],
         part: Range<usize>,
     ) -> Result<Option<Vec<f32>>, RunnerError> {
+        let Computes::Decoder(stepper) = &mut self.computes else {
+            return Err(RunnerError::InvalidBatch);
+        };
         let begun = self.unfinished.take().filter(|_| part.start > 0);
-        let mut unfinished = begun.unwrap_or_else(|| Unfinished::new(&self.stepper, text.len()));
+        let mut unfinished = begun.unwrap_or_else(|| Unfinished::new(stepper, text.len()));
         let known = |token: &Token| (*token as usize) < self.limits.vocabulary;
         let goes_on = unfinished.done() == part.start && part.end <= text.len();
         if !goes_on || !text.iter().all(known) {
             return Err(RunnerError::InvalidBatch);
         }
         self.outputs.clear();
-        let stepper = &mut self.stepper;
         unfinished
             .go_on(stepper, (text, part.end), self.limits.batch, &self.abort)
             .map_err(|_| RunnerError::Aborted)?;

@@ -1,5 +1,6 @@
 //! Vectors of texts: the last layer's rows, pooled as the model's metadata say. Owns how texts are
-//! packed into steps; they have a cache of their own, in halves, which lasts for one call.
+//! packed into steps. Those that a decoder reads have a cache of their own, in halves, which lasts for
+//! one call.
 
 use std::sync::atomic::AtomicBool;
 
@@ -7,7 +8,10 @@ use shimmy_engine::{Pooling, Token};
 
 use crate::cache::Cache;
 use crate::kernels::CacheType;
-use crate::step::{Aborted, Rows, Stepper};
+use crate::step::{Aborted, EncoderStepper, Rows, Stepper};
+
+/// Texts that an encoder reads together, at most: each has blocks of its own.
+pub(crate) const STEP_TEXTS: usize = 128;
 
 /// The vectors of texts, each computed on its own, in steps of `batch` rows at most.
 pub(crate) fn vectors(
@@ -16,12 +20,9 @@ pub(crate) fn vectors(
     batch: usize,
     abort: &AtomicBool,
 ) -> Result<Vec<Vec<f32>>, Aborted> {
-    let pooling = stepper.model().plan.pooling;
-    let width = stepper.model().plan.width;
-    let rows: Vec<(usize, usize)> = (0..texts.len())
-        .flat_map(|text| (0..texts[text].len()).map(move |position| (text, position)))
-        .collect();
-    let shape = Stepper::shape(stepper.model(), CacheType::F16);
+    let (pooling, width) = (stepper.plan().pooling, stepper.plan().width);
+    let rows: Vec<(usize, usize)> = positions(texts).collect();
+    let shape = Stepper::shape(stepper.plan(), CacheType::F16);
     let mut cache = Cache::new(shape, rows.len(), texts.len());
     let mut vectors = vec![vec![0.0; width]; texts.len()];
     let mut step = Rows::default();
@@ -52,6 +53,53 @@ pub(crate) fn vectors(
     Ok(vectors)
 }
 
+/// The same by an encoder, which reads each text as a whole: in steps of `batch` rows at most, or of one
+/// text that is longer.
+pub(crate) fn encoded(
+    stepper: &mut EncoderStepper,
+    texts: &[Vec<Token>],
+    batch: usize,
+    abort: &AtomicBool,
+) -> Result<Vec<Vec<f32>>, Aborted> {
+    let (pooling, width) = (stepper.plan().pooling, stepper.plan().width);
+    let mut vectors = vec![vec![0.0; width]; texts.len()];
+    let mut step = Rows::default();
+    let mut first = 0;
+    while first < texts.len() {
+        let mut rows = 0;
+        let fits = |text: &&Vec<Token>| {
+            rows += text.len();
+            rows <= batch
+        };
+        let some = texts[first..].iter().take(STEP_TEXTS);
+        let count = some.take_while(fits).count().max(1);
+        let texts = &texts[first..first + count];
+        let vectors = &mut vectors[first..first + count];
+        first += count;
+        let rows: Vec<(usize, usize)> = positions(texts).collect();
+        fill(&mut step, texts, &rows);
+        let counted = |&place: &usize| {
+            let (text, position) = rows[place];
+            counts(pooling, position, texts[text].len())
+        };
+        step.outputs.retain(counted);
+        stepper.run(&step, abort)?;
+        for (output, &place) in step.outputs.iter().enumerate() {
+            let text = rows[place].0;
+            add(
+                &mut vectors[text],
+                stepper.vector(output),
+                pooling,
+                texts[text].len(),
+            );
+        }
+    }
+    Ok(match pooling {
+        Pooling::Rank => stepper.scores(vectors),
+        Pooling::Mean | Pooling::Cls | Pooling::Last => vectors,
+    })
+}
+
 /// A text whose rows are computed in parts.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
@@ -62,10 +110,10 @@ pub(crate) struct Unfinished {
 impl Unfinished {
     /// Nothing of a text of so many tokens.
     pub(crate) fn new(stepper: &Stepper, length: usize) -> Self {
-        let model = stepper.model();
+        let plan = stepper.plan();
         Self {
-            cache: Cache::new(Stepper::shape(model, CacheType::F16), length, 1),
-            vector: vec![0.0; model.plan.width],
+            cache: Cache::new(Stepper::shape(plan, CacheType::F16), length, 1),
+            vector: vec![0.0; plan.width],
         }
     }
 
@@ -82,7 +130,7 @@ impl Unfinished {
         batch: usize,
         abort: &AtomicBool,
     ) -> Result<(), Aborted> {
-        let pooling = stepper.model().plan.pooling;
+        let pooling = stepper.plan().pooling;
         let mut step = Rows::default();
         while self.done() < end {
             let first = self.done();
@@ -111,11 +159,18 @@ impl Unfinished {
     }
 }
 
+/// The rows of texts: the number of the text and the position in it.
+fn positions(texts: &[Vec<Token>]) -> impl Iterator<Item = (usize, usize)> {
+    let texts = texts.iter().enumerate();
+    texts.flat_map(|(number, text)| (0..text.len()).map(move |position| (number, position)))
+}
+
 /// Whether the row at a position of a text counts for its vector.
 fn counts(pooling: Pooling, position: usize, length: usize) -> bool {
     match pooling {
-        Pooling::Cls => position == 0,
-        Pooling::Last | Pooling::Rank => position + 1 == length,
+        // A head that ranks looks at the first row.
+        Pooling::Cls | Pooling::Rank => position == 0,
+        Pooling::Last => position + 1 == length,
         Pooling::Mean => true,
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::header::Header;
 use super::{GgufError, TensorInfo, Value, file_type};
+use crate::capability;
 use crate::text::quoted;
 
 /// The most layers that llama.cpp has room for; it aborts the process at more.
@@ -149,6 +150,11 @@ impl Metadata {
     /// The chat template (Jinja), if the model brings one.
     pub fn chat_template(&self) -> Option<&str> {
         self.text("tokenizer.chat_template")
+    }
+
+    /// Whether the model reads texts as a whole and keeps nothing of them: it has no cache.
+    pub fn is_encoder(&self) -> bool {
+        capability::is_encoder(self)
     }
 
     /// Whether the model was trained to fill a gap between two texts.

@@ -37,12 +37,20 @@ pub(crate) struct Attention<'a> {
     pub(crate) scale: f32,
     /// Scores are bent to stay below this: `cap × tanh(score ÷ cap)`.
     pub(crate) cap: Option<f32>,
-    /// How many cells a row sees, itself included; all if none.
-    pub(crate) window: Option<u32>,
+    pub(crate) sight: Sight,
     /// The cache's blocks, by number.
     pub(crate) blocks: &'a [Box<[u8]>],
     /// Where the layer, its heads one after the other, is in a block.
     pub(crate) layer: usize,
+}
+
+/// Which cells of its sequence a row sees.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sight {
+    /// Itself and those before it, so many in all; every one if none.
+    Before(Option<u32>),
+    /// Those behind it, too, up to the query's last row.
+    Whole,
 }
 
 /// Rows of one sequence, at consecutive positions.
@@ -180,8 +188,11 @@ fn share_out(attention: &Attention<'_>, queries: &[Query<'_>]) -> Vec<Unit> {
 /// The cells that a row of a query sees.
 fn seen(attention: &Attention<'_>, query: &Query<'_>, row: usize) -> (usize, usize) {
     let end = query.position + row + 1;
-    let window = attention.window.map_or(end, |window| window as usize);
-    (end.saturating_sub(window), end)
+    match attention.sight {
+        Sight::Before(None) => (0, end),
+        Sight::Before(Some(window)) => (end.saturating_sub(window as usize), end),
+        Sight::Whole => (0, query.position + query.rows),
+    }
 }
 
 /// Computes one split of a unit.

@@ -4,7 +4,7 @@
 use super::simd::Simd;
 use super::{Level, dispatch};
 
-/// The function of a gated feed-forward network.
+/// The function of a feed-forward network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
     /// `x × sigmoid(x)`.
@@ -48,9 +48,19 @@ pub(crate) fn add_scaled(x: &mut [f32], y: &[f32], scale: f32) {
 /// `gate = function(gate) × up`.
 pub(crate) fn gate(level: Level, function: Gate, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len(), "the gate and what it gates");
+    let up = Some(up);
     dispatch!(
         level,
-        gate_on(function: Gate, gate: &mut [f32], up: &[f32])
+        gate_on(function: Gate, gate: &mut [f32], up: Option<&[f32]>)
+    );
+}
+
+/// `x = function(x)`.
+pub(crate) fn activate(level: Level, function: Gate, x: &mut [f32]) {
+    let up = None;
+    dispatch!(
+        level,
+        gate_on(function: Gate, x: &mut [f32], up: Option<&[f32]>)
     );
 }
 
@@ -101,23 +111,26 @@ unsafe fn squares_on<S: Simd>(x: &[f32], sums: &mut [f32; LANES]) {
 ///
 /// The processor has `S`; both slices are of one length.
 #[inline(always)]
-unsafe fn gate_on<S: Simd>(function: Gate, gate: &mut [f32], up: &[f32]) {
+unsafe fn gate_on<S: Simd>(function: Gate, gate: &mut [f32], up: Option<&[f32]>) {
     let whole = gate.len() / S::LANES * S::LANES;
     // SAFETY: within both slices; the rest goes through buffers of a whole vector.
     unsafe {
         for at in (0..whole).step_by(S::LANES) {
             let x = S::load(gate.as_ptr().add(at));
-            let y = S::mul(activate::<S>(function, x), S::load(up.as_ptr().add(at)));
+            let mut y = apply::<S>(function, x);
+            if let Some(up) = up {
+                y = S::mul(y, S::load(up.as_ptr().add(at)));
+            }
             S::store(gate.as_mut_ptr().add(at), y);
         }
         let rest = gate.len() - whole;
         if rest > 0 {
             let mut buffer = [0.0; LANES];
             buffer[..rest].copy_from_slice(&gate[whole..]);
-            let x = activate::<S>(function, S::load(buffer.as_ptr()));
+            let x = apply::<S>(function, S::load(buffer.as_ptr()));
             S::store(buffer.as_mut_ptr(), x);
-            for ((gate, x), up) in gate[whole..].iter_mut().zip(buffer).zip(&up[whole..]) {
-                *gate = x * up;
+            for (index, gate) in gate[whole..].iter_mut().enumerate() {
+                *gate = buffer[index] * up.map_or(1.0, |up| up[whole + index]);
             }
         }
     }
@@ -127,7 +140,7 @@ unsafe fn gate_on<S: Simd>(function: Gate, gate: &mut [f32], up: &[f32]) {
 ///
 /// The processor has `S`.
 #[inline(always)]
-unsafe fn activate<S: Simd>(function: Gate, x: S::F) -> S::F {
+unsafe fn apply<S: Simd>(function: Gate, x: S::F) -> S::F {
     // SAFETY: says the caller.
     unsafe {
         let inner = match function {
@@ -179,7 +192,7 @@ pub(super) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
 
 #[cfg(test)]
 mod tests {
-    use super::{Gate, gate, rms_norm_into};
+    use super::{Gate, activate, gate, rms_norm_into};
     use crate::kernels::Level;
     use proptest::prelude::*;
 
@@ -202,6 +215,9 @@ mod tests {
                 let x: Vec<f32> = (-400..400).map(|step| step as f32 * 0.0371).collect();
                 let mut out = x.clone();
                 gate(level, function, &mut out, &vec![1.0; x.len()]);
+                let mut alone = x.clone();
+                activate(level, function, &mut alone);
+                assert_eq!(alone, out);
                 for (x, out) in x.iter().zip(&out) {
                     let exact = exact(f64::from(*x));
                     let error = (f64::from(*out) - exact).abs();

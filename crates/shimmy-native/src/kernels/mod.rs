@@ -13,6 +13,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod elementwise;
+mod layer_norm;
 mod low_rank;
 mod matrix;
 #[cfg(target_arch = "aarch64")]
@@ -25,8 +26,9 @@ mod tile;
 
 pub(crate) use activations::{Activations, Forms};
 pub use attention::CacheType;
-pub(crate) use attention::{Attention, CELLS, HeadLayout, PART, Query, attend, spread_keys};
-pub(crate) use elementwise::{Gate, add_scaled, gate, rms_norm, rms_norm_into};
+pub(crate) use attention::{Attention, CELLS, HeadLayout, PART, Query, Sight, attend, spread_keys};
+pub(crate) use elementwise::{Gate, activate, add_scaled, gate, rms_norm, rms_norm_into};
+pub(crate) use layer_norm::{LayerNorm, layer_norm};
 pub(crate) use low_rank::{Floats, LowRank, Sum, Update, add_low_rank};
 pub(crate) use matrix::{Matrix, Product, multiply};
 

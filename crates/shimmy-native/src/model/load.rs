@@ -12,8 +12,8 @@ use shimmy_models::Metadata;
 
 use super::file::{ModelFile, range};
 use super::packed::{FIRST_PAGE, Place, digest};
-use super::sources::{MatrixSource, Sources, VectorSource};
-use super::weights::{Convert, Weights};
+use super::sources::{MatrixSource, VectorSource};
+use super::weights::Convert;
 use crate::kernels::Matrix;
 use crate::pool::Pool;
 use crate::quant::{self, Kind, TILE, tile_bytes};
@@ -43,18 +43,17 @@ pub(crate) struct Origin {
 pub(crate) struct Embeddings {
     arena: Arc<Mmap>,
     first: usize,
+    kind: Kind,
 }
 
 impl Embeddings {
-    /// The data of a token, of this many bytes each.
-    pub(crate) fn row(&self, token: usize, bytes: usize) -> &[u8] {
+    /// Writes the embedding of a token, which is in the vocabulary.
+    pub(crate) fn write(&self, token: usize, out: &mut [f32]) {
+        let bytes = self.kind.row_bytes(out.len());
         let start = self.first + token * bytes;
-        &self.arena[start..start + bytes]
+        quant::dequantize(self.kind, &self.arena[start..start + bytes], out);
     }
 }
-
-/// Weights as they are computed with.
-pub(crate) type Loaded = Weights<Linear, Vec<f32>>;
 
 /// Bytes of packed weights that one thread makes at a time.
 const PIECE: usize = 1 << 20;
@@ -76,73 +75,85 @@ pub(super) enum LoadError {
     Stopped,
 }
 
-/// What a load gives.
+/// What is loaded.
 #[derive(Debug)]
-pub(super) struct Contents {
-    pub(super) weights: Loaded,
-    pub(super) embeddings: Embeddings,
+pub(super) struct Wanted {
+    /// In the order in which they are packed.
+    pub(super) matrices: Vec<MatrixSource>,
+    /// The tensor with the embeddings of all tokens.
+    pub(super) embedding: usize,
+    pub(super) embedding_kind: Kind,
+}
+
+impl Wanted {
+    /// Bytes of all of it as it is held in memory, in one piece.
+    pub(super) fn size(&self, metadata: &Metadata) -> u64 {
+        let embeddings = range(metadata, self.embedding).map_or(0, |range| range.len());
+        self.tiles() as u64 + embeddings as u64
+    }
+
+    /// Bytes of everything else in the file, which is held as floats: norms, biases, positions.
+    pub(super) fn vector_bytes(&self, metadata: &Metadata) -> u64 {
+        let is_packed = |index: &usize| {
+            let mut matrices = self.matrices.iter();
+            *index == self.embedding || matrices.any(|matrix| matrix.tensor == *index)
+        };
+        let tensors = metadata.tensors().iter().enumerate();
+        let vectors = tensors.filter(|(index, _)| !is_packed(index));
+        let bytes = vectors.map(|(_, tensor)| tensor.elements() * size_of::<f32>() as u64);
+        bytes.sum()
+    }
+
     /// Where each matrix came from, by its number.
-    pub(super) origins: Vec<Origin>,
+    pub(super) fn origins(&self) -> Vec<Origin> {
+        let origin = |source: &MatrixSource| Origin {
+            tensor: source.name.clone(),
+            inputs: source.inputs,
+            rows: source.first..source.first + source.outputs,
+            is_of_experts: source.is_of_experts,
+        };
+        self.matrices.iter().map(origin).collect()
+    }
+
+    /// Bytes of all matrices.
+    fn tiles(&self) -> usize {
+        let bytes =
+            |source: &MatrixSource| Matrix::bytes(source.kind, source.inputs, source.outputs);
+        self.matrices.iter().map(bytes).sum()
+    }
 }
 
-/// Bytes of all weights as they are held in memory.
-pub(super) fn size(metadata: &Metadata, sources: &Sources) -> u64 {
-    let embeddings = range(metadata, sources.embedding).map_or(0, |range| range.len());
-    tiles(sources) as u64 + embeddings as u64
-}
-
-/// Bytes of all matrices.
-fn tiles(sources: &Sources) -> usize {
-    let bytes = |source: &MatrixSource| Matrix::bytes(source.kind, source.inputs, source.outputs);
-    sources.matrices().map(bytes).sum()
-}
-
-/// Loads all weights, from their place if an earlier load has left them there. Blocks until they are
-/// packed, or until `progress`, which is told how much is done, says that they are not wanted any more.
-pub(super) fn load(
+/// Loads matrices and embeddings, from their place if an earlier load has left them there, and gives
+/// what makes weights of their sources. Blocks until they are packed, or until `progress`, which is
+/// told how much is done, says that they are not wanted any more.
+pub(super) fn load<'a>(
     pool: &mut Pool,
-    file: &ModelFile,
-    metadata: &Metadata,
-    sources: Sources,
+    file: &'a ModelFile,
+    metadata: &'a Metadata,
+    wanted: &Wanted,
     place: Option<&Place<'_>>,
     progress: &mut dyn FnMut(f32) -> bool,
-) -> Result<Contents, LoadError> {
+) -> Result<Loading<'a>, LoadError> {
     let model = Packing {
         file,
         metadata,
-        sources: &sources,
+        wanted,
     };
     let (arena, first) = match place.and_then(|place| model.find(pool, place, progress)) {
         Some(arena) => (arena, FIRST_PAGE),
         None => model.pack(pool, place, progress)?,
     };
-    let offsets = model.offsets(first);
-    let origins = sources.matrices().map(|source| Origin {
-        tensor: source.name.clone(),
-        inputs: source.inputs,
-        rows: source.first..source.first + source.outputs,
-        is_of_experts: source.is_of_experts,
-    });
-    let origins = origins.collect();
-    let arena = Arc::new(arena);
-    let embeddings = Embeddings {
-        arena: Arc::clone(&arena),
-        first: first + tiles(&sources),
-    };
-    let mut into = Loading {
-        file,
-        metadata,
-        arena,
-        offsets: offsets.into_iter().enumerate(),
-    };
-    let weights = sources.convert(&mut into)?;
     if !progress(1.0) {
         return Err(LoadError::Stopped);
     }
-    Ok(Contents {
-        weights,
-        embeddings,
-        origins,
+    let offsets = model.offsets(first);
+    Ok(Loading {
+        file,
+        metadata,
+        arena: Arc::new(arena),
+        offsets: offsets.into_iter().enumerate(),
+        embeddings: first + wanted.tiles(),
+        embedding_kind: wanted.embedding_kind,
     })
 }
 
@@ -150,7 +161,7 @@ pub(super) fn load(
 struct Packing<'a> {
     file: &'a ModelFile,
     metadata: &'a Metadata,
-    sources: &'a Sources,
+    wanted: &'a Wanted,
 }
 
 impl Packing<'_> {
@@ -162,7 +173,7 @@ impl Packing<'_> {
             offset += bytes;
             offset - bytes
         };
-        self.sources.matrices().map(&mut next).collect()
+        self.wanted.matrices.iter().map(&mut next).collect()
     }
 
     /// What an earlier load has packed, if it is this model.
@@ -183,7 +194,7 @@ impl Packing<'_> {
     /// Whether some tiles, other ones each time, are what the model's weights become.
     fn agrees(&self, arena: &[u8]) -> bool {
         let offsets = self.offsets(FIRST_PAGE);
-        let sources: Vec<_> = self.sources.matrices().zip(offsets).collect();
+        let sources: Vec<_> = self.wanted.matrices.iter().zip(offsets).collect();
         let chosen = |count: usize| (RandomState::new().build_hasher().finish() as usize) % count;
         let is_same = |(source, offset): (&MatrixSource, usize)| {
             let size = tile_bytes(source.kind, source.inputs);
@@ -215,7 +226,7 @@ impl Packing<'_> {
             }
             return Ok((arena.make_read_only().map_err(LoadError::Io)?, FIRST_PAGE));
         }
-        let size = size(self.metadata, self.sources) as usize;
+        let size = self.wanted.size(self.metadata) as usize;
         let mut arena = MmapMut::map_anon(size.max(1)).map_err(LoadError::Io)?;
         // Fewer page faults now and fewer misses of the address cache later; an arena without is fine.
         #[cfg(target_os = "linux")]
@@ -232,9 +243,9 @@ impl Packing<'_> {
         arena: &mut [u8],
         progress: &mut dyn FnMut(f32) -> bool,
     ) -> Result<(), LoadError> {
-        let embeddings = self.file.tensor(self.metadata, self.sources.embedding);
+        let embeddings = self.file.tensor(self.metadata, self.wanted.embedding);
         let embeddings = embeddings.ok_or(LoadError::Short)?;
-        let (arena, copies) = arena.split_at_mut(tiles(self.sources));
+        let (arena, copies) = arena.split_at_mut(self.wanted.tiles());
         let mut pieces = self.pieces(arena).ok_or(LoadError::Short)?;
         let all = pieces.len().max(1);
         let mut done = 0;
@@ -260,7 +271,7 @@ impl Packing<'_> {
     fn pieces<'b>(&'b self, arena: &'b mut [u8]) -> Option<Vec<Piece<'b>>> {
         let mut pieces = Vec::new();
         let mut rest = arena;
-        for source in self.sources.matrices() {
+        for source in &self.wanted.matrices {
             let (kind, inputs) = (source.kind, source.inputs);
             let tile_size = tile_bytes(kind, inputs);
             let data = self.rows(source)?;
@@ -301,11 +312,26 @@ impl Piece<'_> {
     }
 }
 
-struct Loading<'a> {
+/// Makes weights of their sources, in the order in which they were packed.
+#[derive(Debug)]
+pub(super) struct Loading<'a> {
     file: &'a ModelFile,
     metadata: &'a Metadata,
     arena: Arc<Mmap>,
     offsets: std::iter::Enumerate<std::vec::IntoIter<usize>>,
+    /// Where the embeddings begin.
+    embeddings: usize,
+    embedding_kind: Kind,
+}
+
+impl Loading<'_> {
+    pub(super) fn embeddings(&self) -> Embeddings {
+        Embeddings {
+            arena: Arc::clone(&self.arena),
+            first: self.embeddings,
+            kind: self.embedding_kind,
+        }
+    }
 }
 
 impl Convert<MatrixSource, VectorSource> for Loading<'_> {

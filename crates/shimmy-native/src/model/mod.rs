@@ -1,5 +1,6 @@
 //! A loaded model: plan and weights, shared by all runners. Owns opening; must not know sequences.
 
+mod encoder;
 mod file;
 mod load;
 // Mapped files whose room can be taken beforehand are there on Linux alone.
@@ -12,24 +13,26 @@ mod weights;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use shimmy_engine::Pooling;
 use shimmy_models::Metadata;
 use shimmy_models::gguf::FileKind;
 
 use crate::error::{Fault, OpenError, Unsupported};
 use crate::kernels::{CELLS, CacheType, Level};
-use crate::plan::{Plan, PlanError};
+use crate::plan::{Described, EncoderPlan, Plan, PlanError};
 use crate::pool::Pool;
-use crate::quant::{self, Kind};
 use crate::step::Stepper;
 use crate::threads::physical_cores;
 use crate::tokenizer::NativeTokenizer;
 
+pub(crate) use encoder::{EncoderLayer, EncoderWeights, Norm};
 pub(crate) use file::ModelFile;
-use load::{Embeddings, LoadError};
-pub(crate) use load::{Linear, Loaded, Origin};
+use load::{Embeddings, LoadError, Loading, Wanted};
+pub(crate) use load::{Linear, Origin};
 use packed::Place;
 pub use packed::kept_weights;
-pub(crate) use weights::{Layer, RopeFactors};
+use sources::{EncoderSources, Sources};
+pub(crate) use weights::{Layer, RopeFactors, Weights};
 
 /// How a model is opened.
 #[derive(Debug, Clone, Default)]
@@ -57,12 +60,35 @@ pub struct PackedFolder {
 pub struct Model {
     path: PathBuf,
     architecture: String,
-    pub(crate) plan: Plan,
-    pub(crate) weights: Loaded,
+    pub(crate) network: Network,
     /// Where each matrix came from, by its number.
     pub(crate) origins: Vec<Origin>,
-    embeddings: Embeddings,
     pub(crate) level: Level,
+}
+
+/// What a model computes, and with what.
+#[derive(Debug, Clone)]
+pub(crate) enum Network {
+    /// It continues texts, and makes vectors of them on the side.
+    Decoder(Arc<Decoder>),
+    /// It makes vectors of texts.
+    Encoder(Arc<Encoder>),
+}
+
+/// A decoder's plan and weights.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    pub(crate) plan: Plan,
+    pub(crate) weights: Weights<Linear, Vec<f32>>,
+    embeddings: Embeddings,
+}
+
+/// An encoder's plan and weights.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    pub(crate) plan: EncoderPlan,
+    pub(crate) weights: EncoderWeights<Linear, Vec<f32>>,
+    pub(crate) embeddings: Embeddings,
 }
 
 /// A model that this engine can run, by its header.
@@ -77,10 +103,11 @@ pub struct Support {
 /// Whether this engine can run a model, from its header alone. Takes a millisecond at most.
 pub fn supports(metadata: &Metadata) -> Result<Support, Unsupported> {
     match examine(metadata) {
-        Ok((_, sources)) => {
-            let kinds = sources.matrices().map(|matrix| matrix.kind);
+        Ok(found) => {
+            let wanted = found.wanted();
+            let kinds = wanted.matrices.iter().map(|matrix| matrix.kind);
             Ok(Support {
-                weights: load::size(metadata, &sources),
+                weights: wanted.size(metadata) + wanted.vector_bytes(metadata),
                 is_verified: verified::is_verified(metadata, kinds),
             })
         }
@@ -114,34 +141,37 @@ pub fn open_with_progress(
         path: path.to_owned(),
         error,
     })?;
-    let (plan, sources) = examine(&metadata).map_err(|error| match error {
+    let found = examine(&metadata).map_err(|error| match error {
         PlanError::Unsupported(unsupported) => OpenError::Unsupported(unsupported),
         PlanError::Fault(fault) => invalid(fault),
     })?;
     let file = ModelFile::open(path).map_err(io)?;
+    let wanted = found.wanted();
     let (loaded, tokenizer) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(|| NativeTokenizer::new(&metadata, file.bytes()));
         let mut pool = Pool::new(options.threads.unwrap_or_else(physical_cores));
         let folder = options.packed.as_ref();
-        let length = load::size(&metadata, &sources) as usize;
+        let length = wanted.size(&metadata) as usize;
         let place = folder.and_then(|folder| Place::of(folder, path, length));
         let loaded = load::load(
             &mut pool,
             &file,
             &metadata,
-            sources,
+            &wanted,
             place.as_ref(),
             progress,
         );
         (loaded, tokenizer.join())
     });
-    let loaded = loaded.map_err(|error| match error {
+    let load_error = |error| match error {
         LoadError::Io(error) => io(error),
         LoadError::Short => invalid(Fault::Shape("the file".to_owned())),
         LoadError::Stopped => OpenError::Cancelled {
             path: path.to_owned(),
         },
-    })?;
+    };
+    let mut loading = loaded.map_err(load_error)?;
+    let network = found.load(&mut loading).map_err(load_error)?;
     let tokenizer = match tokenizer {
         Ok(tokenizer) => tokenizer.map_err(|error| match error {
             PlanError::Unsupported(unsupported) => OpenError::Unsupported(unsupported),
@@ -152,26 +182,71 @@ pub fn open_with_progress(
     let model = Model {
         path: path.to_owned(),
         architecture: metadata.architecture().to_owned(),
-        plan,
-        weights: loaded.weights,
-        origins: loaded.origins,
-        embeddings: loaded.embeddings,
+        network,
+        origins: wanted.origins(),
         level: Level::detect(),
     };
     Ok((Arc::new(model), tokenizer))
 }
 
-fn examine(metadata: &Metadata) -> Result<(Plan, sources::Sources), PlanError> {
+/// A model in a file: its plan and where its weights are.
+enum Found {
+    Decoder(Plan, Sources),
+    Encoder(EncoderPlan, EncoderSources),
+}
+
+fn examine(metadata: &Metadata) -> Result<Found, PlanError> {
     if metadata.file_kind() != FileKind::Model {
         return Err(Unsupported::File("a file that is no model").into());
     }
     if metadata.split().is_some() {
         return Err(Unsupported::File("a model in several files").into());
     }
-    let plan = Plan::read(metadata)?;
-    let sources = sources::find(&plan, metadata)?;
+    let found = match Described::read(metadata)? {
+        Described::Decoder(plan) => {
+            let sources = sources::find(&plan, metadata)?;
+            Found::Decoder(plan, sources)
+        }
+        Described::Encoder(plan) => {
+            let sources = sources::find_encoder(&plan, metadata)?;
+            Found::Encoder(plan, sources)
+        }
+    };
     NativeTokenizer::supports(metadata)?;
-    Ok((plan, sources))
+    Ok(found)
+}
+
+impl Found {
+    fn wanted(&self) -> Wanted {
+        match self {
+            Self::Decoder(_, sources) => Wanted {
+                matrices: sources.matrices().cloned().collect(),
+                embedding: sources.embedding,
+                embedding_kind: sources.embedding_kind,
+            },
+            Self::Encoder(_, sources) => Wanted {
+                matrices: sources.matrices().cloned().collect(),
+                embedding: sources.embedding,
+                embedding_kind: sources.embedding_kind,
+            },
+        }
+    }
+
+    fn load(self, loading: &mut Loading<'_>) -> Result<Network, LoadError> {
+        let embeddings = loading.embeddings();
+        Ok(match self {
+            Self::Decoder(plan, sources) => Network::Decoder(Arc::new(Decoder {
+                plan,
+                weights: sources.convert(loading)?,
+                embeddings,
+            })),
+            Self::Encoder(plan, sources) => Network::Encoder(Arc::new(Encoder {
+                plan,
+                weights: sources.convert(loading)?,
+                embeddings,
+            })),
+        })
+    }
 }
 
 impl Model {
@@ -187,24 +262,44 @@ impl Model {
 
     /// Tokens of the context that the model was made for.
     pub fn context_length(&self) -> usize {
-        self.plan.context
+        match &self.network {
+            Network::Decoder(decoder) => decoder.plan.context,
+            Network::Encoder(encoder) => encoder.plan.context,
+        }
     }
 
-    /// Bytes that one token takes in a cache of this type.
+    /// Bytes that one token takes in a cache of this type; none of an encoder, which keeps nothing of a
+    /// text.
     pub fn bytes_per_cell(&self, kind: CacheType) -> u64 {
-        (Stepper::shape(self, kind).block() / CELLS) as u64
+        match &self.network {
+            Network::Decoder(decoder) => {
+                (Stepper::shape(&decoder.plan, kind).block() / CELLS) as u64
+            }
+            Network::Encoder(_) => 0,
+        }
     }
 
     /// Length of a row of logits.
     pub fn vocabulary(&self) -> usize {
-        self.plan.vocabulary
+        match &self.network {
+            Network::Decoder(decoder) => decoder.plan.vocabulary,
+            Network::Encoder(encoder) => encoder.plan.vocabulary,
+        }
     }
 
+    /// How a text becomes a vector.
+    pub(crate) fn pooling(&self) -> Pooling {
+        match &self.network {
+            Network::Decoder(decoder) => decoder.plan.pooling,
+            Network::Encoder(encoder) => encoder.plan.pooling,
+        }
+    }
+}
+
+impl Decoder {
     /// Writes the embedding of a token, which is in the vocabulary.
     pub(crate) fn embed(&self, token: usize, out: &mut [f32]) {
-        let kind: Kind = self.weights.embedding_kind;
-        let bytes = kind.row_bytes(self.plan.width);
-        quant::dequantize(kind, self.embeddings.row(token, bytes), out);
+        self.embeddings.write(token, out);
         if self.plan.scales.embedding != 1.0 {
             out.iter_mut()
                 .for_each(|value| *value *= self.plan.scales.embedding);

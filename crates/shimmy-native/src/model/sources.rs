@@ -1,7 +1,10 @@
 //! Which tensors of a file are which weights. Owns their names, and the check that a file has what a
 //! plan needs and nothing that it does not know; reads no tensor.
 
+mod encoder;
+
 use std::collections::HashMap;
+use std::ops::Range;
 
 use shimmy_models::Metadata;
 use shimmy_models::gguf::TensorInfo;
@@ -38,6 +41,8 @@ pub(super) struct VectorSource {
 
 pub(super) type Sources = Weights<MatrixSource, VectorSource>;
 
+pub(super) use encoder::{EncoderSources, find_encoder};
+
 /// Finds all weights of a plan.
 pub(super) fn find(plan: &Plan, metadata: &Metadata) -> Result<Sources, PlanError> {
     let mut table = Table::new(metadata.tensors());
@@ -66,9 +71,9 @@ impl<'a> Table<'a> {
     }
 
     fn weights(&mut self, plan: &Plan) -> Result<Sources, PlanError> {
-        let embedding = self.matrix("token_embd", plan.width, 0, plan.vocabulary)?;
-        let output = if self.by_name.contains_key("output.weight") {
-            self.matrix("output", plan.width, 0, plan.vocabulary)?
+        let embedding = self.matrix("token_embd", plan.width, plan.vocabulary)?;
+        let output = if self.has("output") {
+            self.matrix("output", plan.width, plan.vocabulary)?
         } else {
             embedding.clone()
         };
@@ -96,27 +101,20 @@ impl<'a> Table<'a> {
         let name = |part: &str| format!("blk.{layer}.{part}");
         let norm = |part: &str| format!("blk.{layer}.{part}.weight");
         let width = plan.width;
-        let (queries, keys) = (plan.query_width(), plan.key_width());
-        let joined = name("attn_qkv");
-        let [query, key, value] = if self.has(&joined) {
-            [(0, queries), (queries, keys), (queries + keys, keys)]
-                .map(|(first, outputs)| (joined.clone(), first, outputs))
-        } else {
-            [("attn_q", queries), ("attn_k", keys), ("attn_v", keys)]
-                .map(|(part, outputs)| (name(part), 0, outputs))
-        };
+        let queries = plan.query_width();
+        let [query, key, value] = self.attention(layer, width, [queries, plan.key_width()])?;
         let (router, [gate, up, down]) = match plan.experts {
             Some(Experts { count, .. }) => self.experts(plan, layer, count)?,
             None => (None, self.feed_forward(plan, layer)?),
         };
         Ok(Layer {
             attention_norm: self.vector(&norm("attn_norm"), width)?,
-            query: self.matrix(&query.0, width, query.1, query.2)?,
-            key: self.matrix(&key.0, width, key.1, key.2)?,
-            value: self.matrix(&value.0, width, value.1, value.2)?,
+            query,
+            key,
+            value,
             query_norm: self.find_vector(&norm("attn_q_norm"), plan.head)?,
             key_norm: self.find_vector(&norm("attn_k_norm"), plan.head)?,
-            attention_output: self.matrix(&name("attn_output"), queries, 0, width)?,
+            attention_output: self.matrix(&name("attn_output"), queries, width)?,
             attention_post_norm: self.find_vector(&norm("post_attention_norm"), width)?,
             feed_forward_norm: self.vector(&norm("ffn_norm"), width)?,
             router,
@@ -131,15 +129,38 @@ impl<'a> Table<'a> {
     fn feed_forward(&mut self, plan: &Plan, layer: usize) -> Result<[MatrixSource; 3], PlanError> {
         let name = |part: &str| format!("blk.{layer}.{part}");
         let (width, inner) = (plan.width, plan.feed_forward);
+        let up = name("ffn_up");
         let [gate, up] = if self.has(&name("ffn_gate")) {
-            [(name("ffn_gate"), 0), (name("ffn_up"), 0)]
+            let gate = self.matrix(&name("ffn_gate"), width, inner)?;
+            [gate, self.matrix(&up, width, inner)?]
         } else {
-            [(name("ffn_up"), 0), (name("ffn_up"), inner)]
+            let gate = self.rows(&up, width, 0..inner, 2 * inner)?;
+            [gate, self.rows(&up, width, inner..2 * inner, 2 * inner)?]
         };
+        Ok([gate, up, self.matrix(&name("ffn_down"), inner, width)?])
+    }
+
+    /// Queries, keys and values of a layer, of which some files have one matrix.
+    fn attention(
+        &mut self,
+        layer: usize,
+        width: usize,
+        [queries, keys]: [usize; 2],
+    ) -> Result<[MatrixSource; 3], PlanError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let joined = name("attn_qkv");
+        if !self.has(&joined) {
+            return Ok([
+                self.matrix(&name("attn_q"), width, queries)?,
+                self.matrix(&name("attn_k"), width, keys)?,
+                self.matrix(&name("attn_v"), width, keys)?,
+            ]);
+        }
+        let all = queries + 2 * keys;
         Ok([
-            self.matrix(&gate.0, width, gate.1, inner)?,
-            self.matrix(&up.0, width, up.1, inner)?,
-            self.matrix(&name("ffn_down"), inner, 0, width)?,
+            self.rows(&joined, width, 0..queries, all)?,
+            self.rows(&joined, width, queries..queries + keys, all)?,
+            self.rows(&joined, width, queries + keys..all, all)?,
         ])
     }
 
@@ -153,7 +174,7 @@ impl<'a> Table<'a> {
         let name = |part: &str| format!("blk.{layer}.{part}");
         let (width, inner) = (plan.width, plan.feed_forward);
         Ok((
-            Some(self.matrix(&name("ffn_gate_inp"), width, 0, count)?),
+            Some(self.matrix(&name("ffn_gate_inp"), width, count)?),
             [
                 self.matrices(&name("ffn_gate_exps"), width, inner, count)?,
                 self.matrices(&name("ffn_up_exps"), width, inner, count)?,
@@ -192,54 +213,45 @@ impl<'a> Table<'a> {
         self.by_name.contains_key(format!("{name}.weight").as_str())
     }
 
-    /// Some rows of the matrix `name.weight`, with its bias if there is one.
+    /// The matrix `name.weight`, with its bias if there is one.
     fn matrix(
         &mut self,
         name: &str,
         inputs: usize,
-        first: usize,
         outputs: usize,
+    ) -> Result<MatrixSource, PlanError> {
+        self.rows(name, inputs, 0..outputs, outputs)
+    }
+
+    /// Some rows of such a matrix, which has so many in all.
+    fn rows(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        rows: Range<usize>,
+        all: usize,
     ) -> Result<MatrixSource, PlanError> {
         let weight = format!("{name}.weight");
         let index = self.index(&weight)?;
-        let tensor = &self.tensors[index];
-        let [columns, rows, 1, 1] = tensor.dims else {
-            return Err(Fault::Shape(weight).into());
-        };
-        let joined = self.rows_of_joined(name, first, outputs, rows as usize);
-        if columns as usize != inputs || !joined {
+        if self.tensors[index].dims != [inputs as u64, all as u64, 1, 1] {
             return Err(Fault::Shape(weight).into());
         }
         let kind = self.kind(index)?;
-        let bias_name = format!("{name}.bias");
-        let bias = match self.by_name.contains_key(bias_name.as_str()) {
-            true => Some(VectorSource {
-                first,
-                length: outputs,
-                ..self.vector(&bias_name, rows as usize)?
-            }),
-            false => None,
-        };
+        let bias = self.find_vector(&format!("{name}.bias"), all)?;
         Ok(MatrixSource {
             name: weight,
             tensor: index,
             kind,
             inputs,
-            first,
-            outputs,
-            bias,
+            first: rows.start,
+            outputs: rows.len(),
+            bias: bias.map(|bias| VectorSource {
+                first: rows.start,
+                length: rows.len(),
+                ..bias
+            }),
             is_of_experts: false,
         })
-    }
-
-    /// Whether a tensor's number of rows is right: of all its matrices, if they are joined.
-    fn rows_of_joined(&self, name: &str, first: usize, outputs: usize, rows: usize) -> bool {
-        if name.ends_with("attn_qkv") {
-            return first + outputs <= rows;
-        }
-        let joined = name.ends_with("ffn_up") && !self.has(&name.replace("ffn_up", "ffn_gate"));
-        let matrices = if joined { 2 } else { 1 };
-        rows == outputs * matrices && first + outputs <= rows
     }
 
     fn vector(&mut self, name: &str, length: usize) -> Result<VectorSource, PlanError> {

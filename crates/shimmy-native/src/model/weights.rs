@@ -1,4 +1,4 @@
-//! The weights of a model, by what they are for: `M` stands for a matrix and `V` for a vector, so
+//! The weights of a decoder, by what they are for: `M` stands for a matrix and `V` for a vector, so
 //! that what is sought in a file and what is held in memory have one shape.
 
 use crate::quant::Kind;
@@ -16,7 +16,7 @@ pub(crate) struct Weights<M, V> {
 }
 
 /// What the frequencies of the rotation are divided by.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RopeFactors<V> {
     pub(crate) all: Option<V>,
     pub(crate) short: Option<V>,

@@ -77,7 +77,7 @@ fn decoder(keys: &Keys<'_>, pairs: Pairs, feed_forward: usize) -> Result<Plan, P
 }
 
 /// The mean is what most people expect of a model that does not say.
-fn pooling(keys: &Keys<'_>) -> Result<Pooling, PlanError> {
+pub(super) fn pooling(keys: &Keys<'_>) -> Result<Pooling, PlanError> {
     // `llama_pooling_type` in llama.h.
     match keys.find_number("pooling_type")? {
         None | Some(0 | 1) => Ok(Pooling::Mean),
@@ -87,7 +87,7 @@ fn pooling(keys: &Keys<'_>) -> Result<Pooling, PlanError> {
     }
 }
 
-fn rope(keys: &Keys<'_>, pairs: Pairs, head: usize) -> Result<Rope, PlanError> {
+pub(super) fn rope(keys: &Keys<'_>, pairs: Pairs, head: usize) -> Result<Rope, PlanError> {
     let scaling = keys.text("rope.scaling.type").unwrap_or("none");
     let factor = match keys.factor("rope.scaling.factor")? {
         Some(factor) => Some(factor),

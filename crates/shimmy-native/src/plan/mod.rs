@@ -1,6 +1,7 @@
 //! What a model computes: sizes and choices, read from its metadata. Owns one description for each
 //! family of architectures; must not know how anything is computed.
 
+mod encoder;
 mod families;
 mod keys;
 
@@ -9,7 +10,17 @@ use shimmy_models::Metadata;
 
 use crate::error::{Fault, Unsupported};
 use crate::kernels::Gate;
+pub(crate) use encoder::EncoderPlan;
 use keys::Keys;
+
+/// What kind of model it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Described {
+    /// One that continues texts.
+    Decoder(Plan),
+    /// One that reads texts as a whole.
+    Encoder(EncoderPlan),
+}
 
 /// A decoder of the usual kind: for each layer attention and a gated feed-forward network, each with
 /// a norm before it and perhaps one behind it. Which norms and biases there are, the tensors say.
@@ -131,17 +142,26 @@ impl From<Fault> for PlanError {
     }
 }
 
+/// More than any size of a model that is one.
+const MOST: usize = 1 << 24;
+
 /// Experts of a layer, at most; as in llama.cpp.
 const MOST_EXPERTS: usize = 512;
 
-impl Plan {
+impl Described {
     /// Reads the plan of a model.
     pub(crate) fn read(metadata: &Metadata) -> Result<Self, PlanError> {
-        let plan = families::describe(&Keys::new(metadata))?;
+        let keys = Keys::new(metadata);
+        if let Some(plan) = encoder::describe(&keys)? {
+            return Ok(Self::Encoder(plan));
+        }
+        let plan = families::describe(&keys)?;
         plan.check()?;
-        Ok(plan)
+        Ok(Self::Decoder(plan))
     }
+}
 
+impl Plan {
     /// The window of a layer, if it has one.
     pub(crate) fn window(&self, layer: usize) -> Option<u32> {
         self.local_at(layer).map(|local| local.window)
@@ -165,19 +185,13 @@ impl Plan {
 
     /// What the kernels rely on. Every published model of these families fulfils it.
     fn check(&self) -> Result<(), PlanError> {
-        let key = |key: &str| PlanError::Fault(Fault::Key(key.to_owned()));
-        let nonzero = [
+        check_counts(&[
             (self.layers, "block_count"),
             (self.heads, "attention.head_count"),
             (self.key_heads, "attention.head_count_kv"),
             (self.head, "attention.key_length"),
             (self.vocabulary, "tokenizer.ggml.tokens"),
-        ];
-        for (value, name) in nonzero {
-            if value == 0 || value > 1 << 24 {
-                return Err(key(name));
-            }
-        }
+        ])?;
         if !self.heads.is_multiple_of(self.key_heads) {
             return Err(key("attention.head_count_kv"));
         }
@@ -185,23 +199,12 @@ impl Plan {
             Some(_) => "expert_feed_forward_length",
             None => "feed_forward_length",
         };
-        let widths = [
+        check_widths(&[
             (self.width, "embedding_length"),
             (self.feed_forward, inner),
             (self.query_width(), "attention.head_count"),
             (self.key_width(), "attention.head_count_kv"),
-        ];
-        for (value, name) in widths {
-            if value == 0 || value > 1 << 24 {
-                return Err(key(name));
-            }
-            if !value.is_multiple_of(crate::quant::TILE) {
-                return Err(PlanError::Unsupported(Unsupported::Setting {
-                    key: name.to_owned(),
-                    value: value.to_string(),
-                }));
-            }
-        }
+        ])?;
         if let Some(Experts { count, used }) = self.experts {
             if count == 0 || count > MOST_EXPERTS {
                 return Err(key("expert_count"));
@@ -210,10 +213,40 @@ impl Plan {
                 return Err(key("expert_used_count"));
             }
         }
-        let rope = self.rope.dimensions;
-        if rope == 0 || rope > self.head || !rope.is_multiple_of(2) {
-            return Err(key("rope.dimension_count"));
-        }
-        Ok(())
+        check_rope(&self.rope, self.head)
     }
+}
+
+fn key(name: &str) -> PlanError {
+    Fault::Key(name.to_owned()).into()
+}
+
+/// Numbers that are neither zero nor absurd.
+fn check_counts(counts: &[(usize, &str)]) -> Result<(), PlanError> {
+    match counts.iter().find(|(count, _)| !(1..=MOST).contains(count)) {
+        Some((_, name)) => Err(key(name)),
+        None => Ok(()),
+    }
+}
+
+/// The same of numbers of values, which are whole tiles.
+fn check_widths(widths: &[(usize, &str)]) -> Result<(), PlanError> {
+    check_counts(widths)?;
+    let mut widths = widths.iter();
+    match widths.find(|(width, _)| !width.is_multiple_of(crate::quant::TILE)) {
+        Some((width, name)) => Err(Unsupported::Setting {
+            key: (*name).to_owned(),
+            value: width.to_string(),
+        }
+        .into()),
+        None => Ok(()),
+    }
+}
+
+fn check_rope(rope: &Rope, head: usize) -> Result<(), PlanError> {
+    let turned = rope.dimensions;
+    if turned == 0 || turned > head || !turned.is_multiple_of(2) {
+        return Err(key("rope.dimension_count"));
+    }
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! One step: rows of tokens through all layers. Owns the order of the parts and the buffers between
 //! them; must not know batches, limits or errors of the engine.
 
+mod cells;
+mod encoder;
 mod experts;
 mod feed_forward;
 mod output;
@@ -11,8 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cache::{Cache, Run, Shape};
-use crate::kernels::{Attention, CacheType, add_scaled, attend, rms_norm, rms_norm_into};
-use crate::model::{Layer, Linear, Model};
+use crate::kernels::{
+    Attention, CacheType, Level, Sight, add_scaled, attend, rms_norm, rms_norm_into,
+};
+use crate::model::{Decoder, Layer, Linear};
+use crate::plan::Plan;
+use cells::{Keys, write_cells};
+pub(crate) use encoder::EncoderStepper;
 use experts::Routes;
 pub(crate) use project::Adapted;
 use project::{Projector, Target};
@@ -35,10 +42,10 @@ pub(crate) struct Rows {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Aborted;
 
-/// Computes steps of one model.
+/// Computes steps of one decoder.
 #[derive(Debug)]
 pub(crate) struct Stepper {
-    model: Arc<Model>,
+    model: Arc<Decoder>,
     projector: Projector,
     rotation: Rotation,
     local_rotation: Option<Rotation>,
@@ -90,11 +97,11 @@ impl Rows {
 
 impl Stepper {
     /// A stepper with so many threads, for contexts up to so many tokens.
-    pub(crate) fn new(model: Arc<Model>, threads: usize, context: usize) -> Self {
+    pub(crate) fn new(model: Arc<Decoder>, level: Level, threads: usize, context: usize) -> Self {
         let (plan, factors) = (&model.plan, &model.weights.rope_factors);
         let local = plan.local.as_ref();
         Self {
-            projector: Projector::new(threads, model.level),
+            projector: Projector::new(threads, level),
             rotation: Rotation::new(&plan.rope, factors, context),
             local_rotation: local.map(|local| Rotation::new(&local.rope, factors, context)),
             buffers: Buffers::default(),
@@ -103,18 +110,18 @@ impl Stepper {
     }
 
     /// What a cell of the model's cache holds.
-    pub(crate) fn shape(model: &Model, kind: CacheType) -> Shape {
+    pub(crate) fn shape(plan: &Plan, kind: CacheType) -> Shape {
         Shape {
-            layers: model.plan.layers,
-            key_heads: model.plan.key_heads,
-            head: model.plan.head,
+            layers: plan.layers,
+            key_heads: plan.key_heads,
+            head: plan.head,
             kind,
         }
     }
 
-    /// The model that it computes.
-    pub(crate) fn model(&self) -> &Model {
-        &self.model
+    /// What it computes.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.model.plan
     }
 
     /// Computes rows, for which the cache has room, and writes their keys and values into it.
@@ -216,45 +223,26 @@ impl Stepper {
             (Some(local), Some(_)) => local,
             _ => &self.rotation,
         };
-        let (query_width, key_width) = (plan.query_width(), plan.key_width());
-        let shape = cache.shape();
-        let mut tasks = Vec::with_capacity(self.buffers.runs.len());
-        let mut queries = &mut self.buffers.query[..];
-        let mut keys = &mut self.buffers.key[..];
-        let mut first = 0;
-        for run in &self.buffers.runs {
-            let (of_run, rest) = queries.split_at_mut(run.rows * query_width);
-            queries = rest;
-            let (keys_of_run, rest) = keys.split_at_mut(run.rows * key_width);
-            keys = rest;
-            tasks.push((run, first, of_run, keys_of_run, cache.take(run.block)));
-            first += run.rows;
-        }
-        let values = &self.buffers.value[..];
-        self.projector
-            .pool
-            .for_each(&mut tasks, |_, (run, first, queries, keys, block)| {
-                let rows = queries.chunks_exact_mut(query_width);
-                let rows = rows.zip(keys.chunks_exact_mut(key_width));
-                for (index, (query, key)) in rows.enumerate() {
-                    if let Some(norm) = &layer.query_norm {
-                        let heads = query.chunks_exact_mut(head);
-                        heads.for_each(|head| rms_norm(level, head, norm, epsilon));
-                    }
-                    if let Some(norm) = &layer.key_norm {
-                        let heads = key.chunks_exact_mut(head);
-                        heads.for_each(|head| rms_norm(level, head, norm, epsilon));
-                    }
-                    let row = *first + index;
-                    rotation.turn(row, query, head);
-                    rotation.turn(row, key, head);
-                    let value = &values[row * key_width..(row + 1) * key_width];
-                    shape.write(block, number, run.cell + index, key, value);
-                }
-            });
-        for (run, _, _, _, block) in tasks {
-            cache.put(run.block, block);
-        }
+        let buffers = &mut self.buffers;
+        let keys = Keys {
+            runs: &buffers.runs,
+            key: (&mut buffers.key[..], plan.key_width()),
+            value: &buffers.value,
+        };
+        let queries = (&mut buffers.query[..], plan.query_width());
+        let pool = &mut self.projector.pool;
+        write_cells(pool, cache, number, queries, keys, |row, query, key| {
+            if let Some(norm) = &layer.query_norm {
+                let heads = query.chunks_exact_mut(head);
+                heads.for_each(|head| rms_norm(level, head, norm, epsilon));
+            }
+            if let Some(norm) = &layer.key_norm {
+                let heads = key.chunks_exact_mut(head);
+                heads.for_each(|head| rms_norm(level, head, norm, epsilon));
+            }
+            rotation.turn(row, query, head);
+            rotation.turn(row, key, head);
+        });
     }
 
     fn attend(&mut self, number: usize, rows: &Rows, cache: &Cache) {
@@ -266,7 +254,7 @@ impl Stepper {
             layout: cache.shape().layout(),
             scale: plan.scores.scale,
             cap: plan.scores.cap,
-            window: plan.window(number),
+            sight: Sight::Before(plan.window(number)),
             blocks: cache.blocks(),
             layer: cache.shape().layer(number),
         };

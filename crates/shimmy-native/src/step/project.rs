@@ -67,12 +67,15 @@ impl Projector {
         for target in targets {
             let stride = target.stride();
             if let Some(bias) = &target.linear.bias {
-                let rows = input.len() / inputs;
-                for row in target.out[..rows * stride].chunks_exact_mut(stride) {
-                    for (value, bias) in row.iter_mut().zip(bias) {
-                        *value += bias;
+                let out = &mut target.out[..input.len() / inputs * stride];
+                let piece = self.level.group() * stride;
+                self.pool.for_chunks(out, piece, |_, rows| {
+                    for row in rows.chunks_exact_mut(stride) {
+                        for (value, bias) in row.iter_mut().zip(bias) {
+                            *value += bias;
+                        }
                     }
-                }
+                });
             }
         }
     }

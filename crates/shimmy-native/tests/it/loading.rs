@@ -58,6 +58,12 @@ fn what_is_not_known_is_told_before_anything_is_loaded() {
     let refused = supports_written(&files, &writer);
     assert!(matches!(refused, Err(Unsupported::Setting { .. })));
 
+    let encoder = tiny::Encoder::new();
+    assert!(supports_written(&files, &encoder.to_writer()).is_ok());
+    // Rows that see only those before them.
+    let refused = supports_written(&files, &encoder.causal(true).to_writer());
+    assert!(matches!(refused, Err(Unsupported::Setting { .. })));
+
     let shards = tiny::Model::new()
         .write_shards(files.path("").as_path(), "parts", 2)
         .unwrap();
@@ -73,8 +79,12 @@ fn supports_written(files: &Files, writer: &Writer) -> Result<Support, Unsupport
 
 #[test]
 fn what_a_model_takes_is_known_before_it_is_loaded() {
-    for architecture in [tiny::Architecture::llama(), tiny::Architecture::qwen3moe()] {
-        let files = Files::of(&tiny::Model::of(architecture));
+    for files in [
+        Files::of(&tiny::Model::new()),
+        Files::of(&tiny::Model::of(tiny::Architecture::qwen3moe())),
+        Files::of_encoder(&tiny::Encoder::new()),
+        Files::of_encoder(&tiny::Encoder::nomic()),
+    ] {
         let metadata = Metadata::open(&files.path("tiny.gguf")).unwrap();
         let support = supports(&metadata).unwrap();
         assert!(support.is_verified);
@@ -185,19 +195,24 @@ fn a_special_token_that_ends_inside_a_character_is_not_found_in_texts() {
 #[cfg(target_os = "linux")]
 #[test]
 fn packed_weights_of_an_earlier_load_say_the_same() {
-    packed_weights_say_the_same(&tiny::Model::new());
-    packed_weights_say_the_same(&tiny::Model::of(tiny::Architecture::qwen3moe()));
+    let logits = |runner: &mut NativeRunner| prefill(runner, A, 0, &bytes("hello"), 8);
+    let of_experts = tiny::Model::of(tiny::Architecture::qwen3moe());
+    packed_weights_say_the_same(&Files::of(&tiny::Model::new()), logits);
+    packed_weights_say_the_same(&Files::of(&of_experts), logits);
+    let vector = |runner: &mut NativeRunner| runner.embed(&[vec![2, 70, 9, 3]]).unwrap().concat();
+    for encoder in [tiny::Encoder::new().pooling(4), tiny::Encoder::nomic()] {
+        packed_weights_say_the_same(&Files::of_encoder(&encoder), vector);
+    }
 }
 
 #[cfg(target_os = "linux")]
-fn packed_weights_say_the_same(model: &tiny::Model) {
+fn packed_weights_say_the_same(files: &Files, said: impl Fn(&mut NativeRunner) -> Vec<f32>) {
     use std::hash::{BuildHasher, Hasher, RandomState};
     use std::os::unix::fs::{FileExt, MetadataExt};
 
     use shimmy_native::PackedFolder;
 
-    let files = Files::of(model);
-    let expected = prefill(&mut files.runner(), A, 0, &bytes("hello"), 8);
+    let expected = said(&mut files.runner());
     let folder = files.path("weights");
     let options = Options {
         packed: Some(PackedFolder {
@@ -207,10 +222,9 @@ fn packed_weights_say_the_same(model: &tiny::Model) {
         }),
         ..Options::default()
     };
-    let logits = || {
+    let said = || {
         let (model, _) = open(&files.path("tiny.gguf"), &options).unwrap();
-        let mut runner = NativeRunner::new(model, crate::support::options()).unwrap();
-        prefill(&mut runner, A, 0, &bytes("hello"), 8)
+        said(&mut NativeRunner::new(model, crate::support::options()).unwrap())
     };
     let kept = || {
         let entries = std::fs::read_dir(&folder).unwrap();
@@ -220,9 +234,9 @@ fn packed_weights_say_the_same(model: &tiny::Model) {
         assert!(paths.next().is_none());
         path
     };
-    assert_eq!(logits(), expected);
+    assert_eq!(said(), expected);
     let first = std::fs::metadata(kept()).unwrap();
-    assert_eq!(logits(), expected);
+    assert_eq!(said(), expected);
     assert_eq!(std::fs::metadata(kept()).unwrap().ino(), first.ino());
     let file = std::fs::OpenOptions::new()
         .read(true)
@@ -235,7 +249,7 @@ fn packed_weights_say_the_same(model: &tiny::Model) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
-    assert_eq!(logits(), expected, "byte {at}");
+    assert_eq!(said(), expected, "byte {at}");
     assert_ne!(std::fs::metadata(kept()).unwrap().ino(), first.ino());
 }
 

@@ -6,6 +6,7 @@
 
 mod adapters;
 mod decoding;
+mod encoders;
 mod experts;
 mod loading;
 mod same_bits;

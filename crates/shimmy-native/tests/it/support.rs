@@ -29,6 +29,15 @@ impl Files {
         files
     }
 
+    /// A folder with this encoder.
+    pub(crate) fn of_encoder(encoder: &tiny::Encoder) -> Self {
+        let files = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        encoder.write(&files.path("tiny.gguf")).unwrap();
+        files
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -8,6 +8,7 @@
 )]
 
 mod architectures;
+mod encoders;
 mod formats;
 mod logits;
 mod pair;

@@ -15,13 +15,29 @@ pub const SEPARATOR: u32 = 3;
 
 const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
-/// Builds a GGUF model of the BERT architecture below 1 MB: 2 layers, 64 dimensions, 4 heads, and a
+/// `pooling_type` of a model that ranks.
+const RANK: u32 = 4;
+
+/// Builds a GGUF model of BERT's family below 1 MB: 2 layers, 64 dimensions, 4 heads, and a
 /// vocabulary of letters and digits, at the beginning of a word and within one.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     seed: u64,
+    family: Family,
+    shape: Shape,
     context_length: u32,
     pooling: u32,
+    causal: bool,
+    weights: TensorType,
+}
+
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// Embeddings of positions, biases everywhere, a plain feed-forward network.
+    Bert,
+    /// Positions that turn, no biases, a gated network, queries, keys and values in one matrix.
+    Nomic,
 }
 
 impl Default for Encoder {
@@ -35,42 +51,114 @@ impl Encoder {
     pub fn new() -> Self {
         Self {
             seed: 1,
+            family: Family::Bert,
+            shape: Shape::TINY,
             context_length: 128,
             pooling: 1,
+            causal: false,
+            weights: TensorType::F32,
         }
     }
 
-    /// Sets `bert.pooling_type`: 1 the mean, 2 the first token, 3 the last.
+    /// The same of the architecture `nomic-bert`.
+    pub fn nomic() -> Self {
+        Self {
+            family: Family::Nomic,
+            ..Self::new()
+        }
+    }
+
+    /// Makes rows of 256 numbers, which every block format can hold.
+    pub fn wide(mut self) -> Self {
+        self.shape = Shape {
+            embedding: 256,
+            feed_forward: 512,
+            head: 64,
+            ..Shape::TINY
+        };
+        self
+    }
+
+    /// Gives it the sizes of a real one: layers, the width of a row and that inside of the feed-forward
+    /// network, and heads.
+    pub fn sized(mut self, layers: u64, [width, inner]: [u64; 2], heads: u64) -> Self {
+        self.shape = Shape {
+            layers,
+            embedding: width,
+            feed_forward: inner,
+            heads,
+            head: width / heads,
+            ..Shape::TINY
+        };
+        self
+    }
+
+    /// Sets the length of the longest text, in tokens.
+    pub fn context_length(mut self, tokens: u32) -> Self {
+        self.context_length = tokens;
+        self
+    }
+
+    /// Sets `pooling_type`: 1 the mean, 2 the first token, 3 the last, 4 a score of two texts.
     pub fn pooling(mut self, kind: u32) -> Self {
         self.pooling = kind;
         self
     }
 
+    /// Sets `attention.causal`: whether a token sees only those before it.
+    pub fn causal(mut self, causal: bool) -> Self {
+        self.causal = causal;
+        self
+    }
+
+    /// Sets how the matrices are stored; `general.file_type` follows.
+    pub fn weights(mut self, kind: TensorType) -> Self {
+        self.weights = kind;
+        self
+    }
+
     /// Writes the model as one file.
     pub fn write(&self, path: &Path) -> io::Result<()> {
+        fs::write(path, self.to_writer().to_bytes())
+    }
+
+    /// The file as a writer, for a test that adds or repeats entries.
+    pub fn to_writer(&self) -> Writer {
         let mut writer = Writer::new();
         self.put_metadata(&mut writer);
         for tensor in self.tensors() {
             writer.tensor(tensor);
         }
-        fs::write(path, writer.to_bytes())
+        writer
+    }
+
+    fn architecture(&self) -> &'static str {
+        match self.family {
+            Family::Bert => "bert",
+            Family::Nomic => "nomic-bert",
+        }
     }
 
     fn put_metadata(&self, writer: &mut Writer) {
-        let shape = Shape::TINY;
+        let shape = self.shape;
+        let key = |name: &str| format!("{}.{name}", self.architecture());
         writer
-            .metadata("general.architecture", "bert")
+            .metadata("general.architecture", self.architecture())
             .metadata("general.type", "model")
             .metadata("general.name", "Tiny Encoder")
-            .metadata("general.file_type", TensorType::F32.file_type())
-            .metadata("bert.context_length", self.context_length)
-            .metadata("bert.embedding_length", shape.embedding as u32)
-            .metadata("bert.block_count", shape.layers as u32)
-            .metadata("bert.feed_forward_length", shape.feed_forward as u32)
-            .metadata("bert.attention.head_count", shape.heads as u32)
-            .metadata("bert.attention.layer_norm_epsilon", 1e-12)
-            .metadata("bert.attention.causal", false)
-            .metadata("bert.pooling_type", self.pooling)
+            .metadata("general.file_type", self.weights.file_type())
+            .metadata(&key("context_length"), self.context_length)
+            .metadata(&key("embedding_length"), shape.embedding as u32)
+            .metadata(&key("block_count"), shape.layers as u32)
+            .metadata(&key("feed_forward_length"), shape.feed_forward as u32)
+            .metadata(&key("attention.head_count"), shape.heads as u32)
+            .metadata(&key("attention.layer_norm_epsilon"), 1e-12)
+            .metadata(&key("attention.causal"), self.causal)
+            .metadata(&key("pooling_type"), self.pooling);
+        if self.family == Family::Nomic {
+            writer.metadata(&key("rope.freq_base"), 1000.0);
+        }
+        writer
             .metadata("tokenizer.ggml.model", "bert")
             .metadata("tokenizer.ggml.token_type_count", 2)
             .metadata("tokenizer.ggml.tokens", Value::Strings(tokens()))
@@ -84,32 +172,64 @@ impl Encoder {
     }
 
     fn tensors(&self) -> Vec<Tensor> {
-        let Shape {
-            embedding,
-            feed_forward,
-            layers,
-            ..
-        } = Shape::TINY;
-        let unit = 1.0 / (embedding as f32).sqrt();
-        let positions = u64::from(self.context_length);
+        let (width, layers) = (self.shape.embedding, self.shape.layers);
+        let unit = 1.0 / (width as f32).sqrt();
+        let vocabulary = [width, tokens().len() as u64];
         let mut tensors = vec![
-            self.matrix("token_embd", [embedding, tokens().len() as u64], 1.0),
-            self.matrix("token_types", [embedding, 2], 0.1),
-            self.matrix("position_embd", [embedding, positions], 0.3),
+            self.matrix("token_embd", vocabulary, 1.0),
+            self.floats("token_types.weight", &[width, 2], 0.3),
         ];
-        tensors.extend(norm("token_embd_norm"));
+        if self.family == Family::Bert {
+            let positions = [width, u64::from(self.context_length)];
+            tensors.push(self.floats("position_embd.weight", &positions, 0.3));
+        }
+        tensors.extend(self.norm("token_embd_norm"));
         for layer in 0..layers {
-            let name = |part: &str| format!("blk.{layer}.{part}");
-            for part in ["attn_q", "attn_k", "attn_v", "attn_output"] {
-                tensors.push(self.matrix(&name(part), [embedding, embedding], 1.4 * unit));
-                tensors.push(self.bias(&name(part), embedding));
-            }
-            tensors.extend(norm(&name("attn_output_norm")));
-            tensors.push(self.matrix(&name("ffn_up"), [embedding, feed_forward], 1.4 * unit));
-            tensors.push(self.bias(&name("ffn_up"), feed_forward));
-            tensors.push(self.matrix(&name("ffn_down"), [feed_forward, embedding], unit));
-            tensors.push(self.bias(&name("ffn_down"), embedding));
-            tensors.extend(norm(&name("layer_output_norm")));
+            tensors.extend(self.layer(layer));
+        }
+        if self.pooling == RANK {
+            tensors.extend(self.linear("cls", [width, width], 1.4 * unit));
+            tensors.extend(self.linear("cls.output", [width, 1], unit));
+        }
+        tensors
+    }
+
+    fn layer(&self, layer: u64) -> Vec<Tensor> {
+        let (width, inner) = (self.shape.embedding, self.shape.feed_forward);
+        let unit = 1.0 / (width as f32).sqrt();
+        let squashed = 1.0 / (inner as f32).sqrt();
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let inputs: &[(&str, u64)] = match self.family {
+            Family::Bert => &[
+                ("attn_q", width),
+                ("attn_k", width),
+                ("attn_v", width),
+                ("ffn_up", inner),
+            ],
+            Family::Nomic => &[
+                ("attn_qkv", 3 * width),
+                ("ffn_gate", inner),
+                ("ffn_up", inner),
+            ],
+        };
+        let mut tensors = Vec::new();
+        for &(part, outputs) in inputs {
+            // What gates multiply are errors, too.
+            let deviation = if part == "ffn_gate" { unit } else { 1.4 * unit };
+            tensors.extend(self.linear(&name(part), [width, outputs], deviation));
+        }
+        tensors.extend(self.linear(&name("attn_output"), [width, width], 1.4 * unit));
+        tensors.extend(self.linear(&name("ffn_down"), [inner, width], squashed));
+        tensors.extend(self.norm(&name("attn_output_norm")));
+        tensors.extend(self.norm(&name("layer_output_norm")));
+        tensors
+    }
+
+    /// A matrix, with a bias where the family has some.
+    fn linear(&self, part: &str, dims: [u64; 2], deviation: f32) -> Vec<Tensor> {
+        let mut tensors = vec![self.matrix(part, dims, deviation)];
+        if self.family == Family::Bert {
+            tensors.push(self.floats(&format!("{part}.bias"), &dims[1..], 0.1));
         }
         tensors
     }
@@ -117,33 +237,30 @@ impl Encoder {
     fn matrix(&self, part: &str, dims: [u64; 2], deviation: f32) -> Tensor {
         let name = format!("{part}.weight");
         let values = self.values(&name, dims[0] * dims[1], deviation);
-        Tensor::new(&name, &dims, TensorType::F32, &values)
+        Tensor::new(&name, &dims, self.weights, &values)
     }
 
-    fn bias(&self, part: &str, length: u64) -> Tensor {
-        let name = format!("{part}.bias");
-        let values = self.values(&name, length, 0.1);
-        Tensor::new(&name, &[length], TensorType::F32, &values)
+    /// What stays F32 in every file type.
+    fn floats(&self, name: &str, dims: &[u64], deviation: f32) -> Tensor {
+        let values = self.values(name, dims.iter().product(), deviation);
+        Tensor::new(name, dims, TensorType::F32, &values)
+    }
+
+    /// An uneven norm, as trained models have them.
+    fn norm(&self, part: &str) -> [Tensor; 2] {
+        let dims = [self.shape.embedding];
+        let name = format!("{part}.weight");
+        let weights = self.values(&name, dims[0], 0.25);
+        let weights: Vec<f32> = weights.iter().map(|weight| 1.0 + weight).collect();
+        [
+            Tensor::new(&name, &dims, TensorType::F32, &weights),
+            self.floats(&format!("{part}.bias"), &dims, 0.1),
+        ]
     }
 
     fn values(&self, name: &str, count: u64, deviation: f32) -> Vec<f32> {
         Random::new(self.seed, name).normals(count as usize, deviation)
     }
-}
-
-/// A norm that changes nothing but the scale.
-fn norm(part: &str) -> [Tensor; 2] {
-    let length = Shape::TINY.embedding;
-    let tensor = |kind: &str, value: f32| {
-        let values = vec![value; length as usize];
-        Tensor::new(
-            &format!("{part}.{kind}"),
-            &[length],
-            TensorType::F32,
-            &values,
-        )
-    };
-    [tensor("weight", 1.0), tensor("bias", 0.0)]
 }
 
 /// Every token's text: the special ones, then each letter and digit as the first of a word, which

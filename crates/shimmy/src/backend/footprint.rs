@@ -112,6 +112,7 @@ impl Dimensions {
         let keys = number("attention.key_length").unwrap_or(width);
         let values = number("attention.value_length").unwrap_or(width);
         let shared_heads = match get("attention.head_count_kv") {
+            _ if first.is_encoder() => 0,
             Some(count) => sum_over_layers(count, layers),
             None => heads.saturating_mul(layers),
         };
@@ -291,6 +292,18 @@ mod tests {
         let bytes = Dimensions::of(&[metadata(&entries)], KvCacheType::Q8_0);
         assert_eq!(bytes.bytes_per_cell, 12 * (34 + 34));
         assert_eq!(hybrid.footprint(&plan, 7).adapters, 7);
+    }
+
+    #[test]
+    fn an_encoder_has_no_cache() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        shimmy_testkit::tiny::Encoder::new()
+            .write(path.path())
+            .unwrap();
+        let encoder = Metadata::open(path.path()).unwrap();
+        let dimensions = Dimensions::of(&[encoder], KvCacheType::F16);
+        assert_eq!(dimensions.bytes_per_cell, 0);
+        assert_eq!(dimensions.layers, 2);
     }
 
     #[test]

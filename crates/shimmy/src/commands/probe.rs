@@ -1,4 +1,7 @@
-//! `shimmy probe`: loads a model, computes a token, says whether it works.
+//! `shimmy probe`: loads a model, computes a token, or a vector if it only makes those, and says whether
+//! it works.
+
+use std::time::Instant;
 
 use serde_json::json;
 use shimmy_chat::Origin;
@@ -14,7 +17,7 @@ use crate::failure::{Failure, USAGE};
 pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
     let model = load(args.name.as_deref(), args.models, &args.engine)
         .map_err(|failure| failure.with_code(USAGE))?;
-    let first_token = first_token(&model).map_err(|failure| failure.with_code(USAGE))?;
+    let sign = sign_of_life(&model).map_err(|failure| failure.with_code(USAGE))?;
     let context = model.session.engine().context();
     let cache_type = args.engine.kv_cache_type.name();
     let info = &model.info;
@@ -31,7 +34,8 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
             "kv_cache_type": cache_type,
             "chat_template": format!("{:?}", model.template.origin()),
             "load_ms": load_ms,
-            "first_token_ms": first_token,
+            "first_token_ms": sign.token_ms(),
+            "vector_ms": sign.vector_ms(),
         }))
     } else {
         let count = info
@@ -40,17 +44,70 @@ pub(super) fn run(args: ProbeArgs) -> Result<(), Failure> {
         let quantization = info.quantization.as_deref().unwrap_or("?");
         print(&format!(
             "{}: works\n  {} {count} {quantization}, {}\n  computed by {} on {}\n  \
-             context {context} tokens in {cache_type}, {}\n  \
-             loaded in {load_ms:.0} ms, first token {first_token:.0} ms later\n",
+             context {context} tokens{}\n  \
+             loaded in {load_ms:.0} ms, {}\n",
             model.name,
             info.model_type,
             bytes(info.size_bytes),
             model.engine,
             model.placement,
-            template(model.template.origin()),
+            match sign {
+                Sign::Token { .. } =>
+                    format!(" in {cache_type}, {}", template(model.template.origin())),
+                Sign::Vector { .. } => String::new(),
+            },
+            match sign {
+                Sign::Token { ms } => format!("first token {ms:.0} ms later"),
+                Sign::Vector { ms, length: 1 } => format!("first score {ms:.0} ms later"),
+                Sign::Vector { ms, length } =>
+                    format!("first vector, of {length} numbers, {ms:.0} ms later"),
+            },
         ))?;
         warning.map_or(Ok(()), |warning| print(&format!("  warning: {warning}\n")))
     }
+}
+
+/// What a model has computed, and in how many milliseconds.
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    /// A token of an answer.
+    Token { ms: f64 },
+    /// The numbers of a text.
+    Vector { ms: f64, length: usize },
+}
+
+impl Sign {
+    fn token_ms(self) -> Option<f64> {
+        match self {
+            Self::Token { ms } => Some(ms),
+            Self::Vector { .. } => None,
+        }
+    }
+
+    fn vector_ms(self) -> Option<f64> {
+        match self {
+            Self::Token { .. } => None,
+            Self::Vector { ms, .. } => Some(ms),
+        }
+    }
+}
+
+fn sign_of_life(model: &LoadedModel) -> Result<Sign, Failure> {
+    if model.session.engine().limits().generates {
+        let ms = first_token(model)?;
+        return Ok(Sign::Token { ms });
+    }
+    let begun = Instant::now();
+    let texts = model.session.prepare_texts(&[Prompt::marked("Hello")]);
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let made = runtime.block_on(model.session.embed(texts.map_err(Failure::new)?, None));
+    let length = made
+        .map_err(Failure::new)?
+        .vectors
+        .first()
+        .map_or(0, Vec::len);
+    let ms = begun.elapsed().as_secs_f64() * 1000.0;
+    Ok(Sign::Vector { ms, length })
 }
 
 /// Where a template is from, in words.

@@ -61,6 +61,12 @@ fn probe_says_whether_a_model_works() {
         let said = "a context of 4096 tokens is more than the 2048";
         assert!(told.contains(said), "{beyond:?}");
     }
+    let encoder = folder.path().join("encoder.gguf");
+    tiny::Encoder::new().write(&encoder).expect("written");
+    let makes_vectors = run(folder.path(), &["probe", "--model-path", text(&encoder)]);
+    assert_eq!(makes_vectors.code, Some(0), "{makes_vectors:?}");
+    let said = makes_vectors.stdout;
+    assert!(said.contains("first vector, of 64 numbers"), "{said}");
     std::fs::write(&model, broken::not_gguf()).expect("written");
     let bad = run(folder.path(), &["probe", "--model-path", text(&model)]);
     assert_eq!(bad.code, Some(2), "{bad:?}");

@@ -33,15 +33,16 @@ fn by_itself_the_native_engine_runs_what_it_knows() {
 #[test]
 fn what_the_native_engine_does_not_know_is_named() {
     let (folder, _) = tiny_folder();
-    let model = folder.path().join("encoder.gguf");
-    tiny::Encoder::new().write(&model).expect("written");
+    let model = folder.path().join("mamba.gguf");
+    let mamba = tiny::Model::of(tiny::Architecture::mamba());
+    mamba.write(&model).expect("written");
     let args = ["probe", "--engine", "native", "--model-path", text(&model)];
     let outcome = run(folder.path(), &args);
     assert_eq!(outcome.code, Some(2), "{outcome:?}");
     assert!(
         outcome
             .stderr
-            .contains("the architecture bert is not supported"),
+            .contains("the architecture mamba is not supported"),
         "{}",
         outcome.stderr
     );
@@ -128,6 +129,95 @@ fn a_server_says_which_engine_runs_and_starts_from_what_it_knows() {
     let (status, vectors) = server.post("/v1/embeddings", &texts);
     assert_eq!(status, 200, "{vectors}");
     assert_eq!(vectors["data"].as_array().map(Vec::len), Some(2));
+}
+
+/// A server with an encoder, and what it makes of some texts.
+fn vectors(encoder: &tiny::Encoder, engine: &str) -> (Server, tempfile::TempDir, Vec<Vec<f64>>) {
+    let (folder, _) = tiny_folder();
+    let model = folder.path().join("encoder.gguf");
+    encoder.write(&model).expect("written");
+    let server = Server::with_model(folder.path(), &model, &["--engine", engine]);
+    let long = "a b ".repeat(60);
+    let texts = json!({ "input": ["hello", "the User, 5 times", long, "hello"] });
+    let (status, answer) = server.post("/v1/embeddings", &texts);
+    assert_eq!(status, 200, "{answer}");
+    let numbers = |entry: &Value| {
+        let vector = entry["embedding"].as_array().expect("a vector");
+        vector.iter().filter_map(Value::as_f64).collect()
+    };
+    let data = answer["data"].as_array().expect("vectors");
+    let vectors = data.iter().map(numbers).collect();
+    (server, folder, vectors)
+}
+
+#[test]
+fn an_encoder_makes_vectors_on_the_native_engine_and_nothing_else() {
+    for encoder in [tiny::Encoder::new(), tiny::Encoder::nomic()] {
+        let (server, folder, vectors) = vectors(&encoder, "native");
+        let model = folder.path().join("encoder.gguf");
+        assert_eq!(engine_of(folder.path(), &model, "auto"), "native");
+        let (_, status) = server.get("/api/models/default/status");
+        assert_eq!(status["engine"]["name"], "native", "{status}");
+        let (_, models) = server.get("/v1/models");
+        let mut models = models["data"].as_array().expect("models").iter();
+        let listed = models.find(|model| model["id"] == "encoder");
+        assert_eq!(
+            listed.expect("listed")["capabilities"],
+            json!(["embedding"])
+        );
+        assert!(vectors.iter().all(|vector| vector.len() == 64));
+        assert_eq!(vectors[0], vectors[3]);
+        assert_ne!(vectors[0], vectors[1]);
+
+        let talk = json!({ "prompt": "hello", "max_tokens": 4 });
+        let (status, error) = server.post("/v1/completions", &talk);
+        assert_eq!(status, 400, "{error}");
+        let message = error["error"]["message"].as_str().expect("a message");
+        assert!(message.contains("only makes embeddings"), "{message}");
+
+        // 200 letters and two marks, of 128 tokens at most.
+        let (status, error) = server.post("/v1/embeddings", &json!({ "input": "a ".repeat(200) }));
+        assert_eq!(status, 400, "{error}");
+        let message = error["error"]["message"].as_str().expect("a message");
+        assert!(
+            message.contains("202") && message.contains("128"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn an_encoder_with_a_head_ranks_on_the_native_engine() {
+    let (folder, _) = tiny_folder();
+    let model = folder.path().join("ranks.gguf");
+    let encoder = tiny::Encoder::new().pooling(4);
+    encoder.write(&model).expect("written");
+    let server = Server::with_model(folder.path(), &model, &["--engine", "native"]);
+    let ask = json!({ "query": "who", "documents": ["one", "another", "one"] });
+    let (status, answer) = server.post("/v1/rerank", &ask);
+    assert_eq!(status, 200, "{answer}");
+    let results = answer["results"].as_array().expect("results");
+    let score = |document: u64| {
+        let mut results = results.iter();
+        let result = results.find(|result| result["index"] == document);
+        result.expect("a result")["relevance_score"].clone()
+    };
+    assert_eq!(score(0), score(2));
+    assert_ne!(score(0), score(1));
+}
+
+#[cfg(feature = "llama")]
+#[test]
+fn both_engines_make_the_same_vectors() {
+    for encoder in [tiny::Encoder::new(), tiny::Encoder::nomic().pooling(2)] {
+        let (_, _, ours) = vectors(&encoder, "native");
+        let (_, _, theirs) = vectors(&encoder, "llama");
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            // Both have a length of one.
+            let cosine: f64 = ours.iter().zip(theirs).map(|(a, b)| a * b).sum();
+            assert!(cosine > 0.9999, "{cosine}");
+        }
+    }
 }
 
 /// What `probe` says of a model with heads of 64 values and a cache of bytes on an engine.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::tests::{Random, quantized};
 use super::spread::{spread_keys, spread_query};
-use super::{Attention, CELLS, CacheType, Query, attend};
+use super::{Attention, CELLS, CacheType, Query, Sight, attend};
 use crate::cache::Shape;
 use crate::kernels::Level;
 use crate::pool::Pool;
@@ -58,7 +58,7 @@ struct Case<'a> {
     shape: Shape,
     heads: usize,
     keys: &'a Keys,
-    window: Option<u32>,
+    sight: Sight,
     cap: Option<f32>,
 }
 
@@ -72,7 +72,7 @@ impl Case<'_> {
             layout: self.shape.layout(),
             scale: 0.3,
             cap: self.cap,
-            window: self.window,
+            sight: self.sight,
             blocks: &self.keys.blocks,
             layer: 0,
         };
@@ -97,8 +97,13 @@ impl Case<'_> {
 
     fn expected(&self, position: usize, q: &[f32]) -> Vec<f64> {
         let (head, group) = (self.shape.head, self.heads / self.shape.key_heads);
-        let window = self.window.map_or(usize::MAX, |window| window as usize);
-        let seen = &self.keys.cells[(position + 1).saturating_sub(window)..=position];
+        let seen = match self.sight {
+            Sight::Before(window) => {
+                let window = window.map_or(usize::MAX, |window| window as usize);
+                &self.keys.cells[(position + 1).saturating_sub(window)..=position]
+            }
+            Sight::Whole => &self.keys.cells[..],
+        };
         let mut out = Vec::new();
         for (number, q) in q.chunks_exact(head).enumerate() {
             let at = number / group * head;
@@ -150,7 +155,7 @@ proptest! {
         let mut random = Random(seed);
         let keys = keys(&mut random, shape, cells);
         let cap = capped.then_some(2.0);
-        let case = Case { shape, heads, keys: &keys, window, cap };
+        let case = Case { shape, heads, keys: &keys, sight: Sight::Before(window), cap };
         let width = heads * head;
         let q: Vec<f32> = random.floats(rows * width).iter().map(|value| value * 3.0).collect();
         let first = cells - rows;
@@ -168,6 +173,37 @@ proptest! {
         }
         for level in Level::available() {
             prop_assert_eq!(&case.run(level, 2, first, &q), &reference, "{:?}", level);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn rows_that_see_a_whole_text_are_exact_and_have_the_same_bits_on_every_level(
+        seed in any::<u64>(),
+        rows in prop_oneof![1..200_usize, 500..600_usize],
+        heads in 1..4_usize,
+        head in prop::sample::select(vec![16, 32, 64]),
+    ) {
+        let shape = Shape { layers: 1, key_heads: heads, head, kind: CacheType::F16 };
+        let mut random = Random(seed);
+        let keys = keys(&mut random, shape, rows);
+        let case = Case { shape, heads, keys: &keys, sight: Sight::Whole, cap: None };
+        let width = heads * head;
+        let q: Vec<f32> = random.floats(rows * width).iter().map(|value| value * 3.0).collect();
+        let reference = case.run(Level::Scalar, 1, 0, &q);
+        for row in [0, rows / 2, rows - 1] {
+            let (q, out) = (&q[row * width..][..width], &reference[row * width..][..width]);
+            for (value, exact) in out.iter().zip(case.expected(row, q)) {
+                prop_assert!((f64::from(*value) - exact).abs() < 2e-5, "{value} for {exact}");
+            }
+        }
+        for level in Level::available() {
+            for threads in [1, 3] {
+                prop_assert_eq!(&case.run(level, threads, 0, &q), &reference, "{:?}", level);
+            }
         }
     }
 }
@@ -201,7 +237,7 @@ fn figures_of_attention() {
                         shape: *shape,
                         heads,
                         keys,
-                        window: None,
+                        sight: Sight::Before(None),
                         cap: None,
                     };
                     case.run(Level::detect(), 1, 8192 - rows, &q);
