@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result};
+use serde_json::json;
 use tokio::time::timeout;
 
-use super::client::{Ask, Refused};
+use super::client::{Ask, Client, Refused};
 use super::prompts::{Ruler, Words};
 use super::results::{Load, Outcome, Results, Run};
+use super::server::Server;
 use super::side::{NotSupported, Role, Setting, Side};
 use super::stage::{Place, Stage};
 use super::workloads::Workload;
@@ -28,14 +30,40 @@ pub(super) async fn measure_words(setting: &Setting, side: &Side) -> Result<Rule
     let mut stage = Stage::new(setting, side, place);
     let mut server = stage.start(Role::Chat)?;
     server.wait_until_healthy().await?;
+    let ruler = match by_chats(&mut stage, &server).await {
+        Err(error) if is_no_talker(&error) => by_texts(&server.client).await?,
+        ruler => ruler?,
+    };
+    stage.finish(server).await?;
+    Ok(ruler)
+}
+
+async fn by_chats(stage: &mut Stage<'_>, server: &Server) -> Result<Ruler> {
     let mut counts = Vec::new();
     for words in [40, 240] {
         let ask = Ask::user(Words::new(&[words as u64]).text(words), 1);
-        let answer = stage.chat(&server, &ask).await?;
+        let answer = stage.chat(server, &ask).await?;
         counts.push((words, answer.usage()?.prompt_tokens));
     }
-    stage.finish(server).await?;
     Ruler::fit(counts[0], counts[1])
+}
+
+/// The same of a model that only makes vectors, by short texts: an encoder reads a few hundred tokens.
+async fn by_texts(client: &Client) -> Result<Ruler> {
+    let mut counts = Vec::new();
+    for words in [10, 50] {
+        let body = json!({ "input": Words::new(&[words as u64]).text(words) });
+        let answer = client.post("/v1/embeddings", &body).await?;
+        let tokens = answer["usage"]["prompt_tokens"].as_u64();
+        counts.push((words, tokens.context("an answer without usage")?));
+    }
+    Ruler::fit(counts[0], counts[1])
+}
+
+/// Whether a chat was refused because of what the model is.
+fn is_no_talker(error: &Error) -> bool {
+    let refused = error.downcast_ref::<Refused>();
+    refused.is_some_and(|refused| refused.status == 400)
 }
 
 /// One run of a workload against each side, one after the other.

@@ -19,7 +19,7 @@ use crate::error::ApiError;
 use crate::failures::{Finding, Guarded};
 use crate::limits::RestOfPath;
 use crate::loader::LoadError;
-use crate::model_info::ModelInfo;
+use crate::model_info::{Capability, ModelInfo};
 use crate::openapi::Either;
 use crate::state::AppState;
 
@@ -80,12 +80,22 @@ impl From<ModelInfo> for Model {
                 quantization: info.quantization,
                 loaded: info.loaded,
             },
-            capabilities: if info.chat {
-                vec!["completion", "chat"]
-            } else {
-                vec!["completion"]
-            },
+            capabilities: capabilities(&info.capabilities, info.chat),
         }
+    }
+}
+
+/// In llama-server's words, which has none of its own for what only makes vectors or scores.
+fn capabilities(known: &[Capability], chats: bool) -> Vec<&'static str> {
+    if known.contains(&Capability::Embedding) {
+        return vec!["embedding"];
+    }
+    if known.contains(&Capability::Rerank) {
+        return vec!["rerank"];
+    }
+    match chats {
+        true => vec!["completion", "chat"],
+        false => vec!["completion"],
     }
 }
 
