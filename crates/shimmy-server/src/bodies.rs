@@ -65,13 +65,18 @@ impl Bodies {
         if taken > self.room.available_permits() as u64 {
             return Err(NoRoom { bytes: self.bytes });
         }
-        Ok(Held {
+        Ok(self.hold())
+    }
+
+    /// Begins with a body of which nothing is known.
+    pub(crate) fn hold(&self) -> Held {
+        Held {
             room: Arc::clone(&self.room),
             freed: Arc::clone(&self.freed),
             permit: None,
             all: self.bytes,
             bytes: 0,
-        })
+        }
     }
 
     /// Gives the memory of large bodies back to the system for ever.
@@ -100,7 +105,7 @@ pub(crate) struct Unread(Mutex<Option<Held>>);
 impl Unread {
     /// From now on messages come.
     pub(crate) fn begin(&self, bodies: &Bodies) {
-        *self.held() = bodies.begin(0).ok();
+        *self.held() = Some(bodies.hold());
     }
 
     /// Takes room for the next bytes; none where no messages come.

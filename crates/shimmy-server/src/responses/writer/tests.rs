@@ -104,7 +104,7 @@ fn writer(fields: Value) -> Writer {
     body.as_object_mut().unwrap().extend(fields);
     let body = Whole {
         bytes: body.to_string().into(),
-        held: Bodies::new(0, || ()).begin(0).unwrap(),
+        held: Bodies::new(0, || ()).hold(),
     };
     let body = JsonBody::check(body, Caller::ANYONE, &ServerConfig::default()).unwrap();
     let kept = KeptResponses::new(8, 1 << 20);
