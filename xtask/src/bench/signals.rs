@@ -49,8 +49,9 @@ mod tests {
     #[tokio::test]
     async fn a_child_of_the_server_ends_with_it() {
         let mut command = Command::new("sh");
-        // The inner shell holds the pipe open until it ends too.
-        command.args(["-c", "sh -c 'echo up; read line' & wait"]);
+        // The inner shell holds the pipe open until it ends too. Shells give what runs beside them
+        // nothing to read, which it would take for its end, unless it has been kept for it.
+        command.args(["-c", "exec 3<&0; sh -c 'echo up; read line <&3' & wait"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         own_group(&mut command);
         let mut child = command.spawn().expect("a shell");
