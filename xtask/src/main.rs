@@ -14,6 +14,7 @@ mod ci;
 mod documents;
 mod notices;
 mod process;
+mod start;
 mod tidy;
 mod workspace;
 
@@ -40,6 +41,8 @@ enum Command {
     Tidy,
     /// Write the terms of what the binary is made of, THIRD-PARTY-NOTICES.txt, anew.
     Notices,
+    /// Write anew which functions a start calls, so that a program on the disk starts soon.
+    Start,
     /// Measure the release binary beside a llama-server, in turn, as ratios.
     Bench(Box<bench::Args>),
 }
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Gates(args) => ci::run_gates(&workspace, &args),
         Command::Tidy => tidy::run(&workspace),
         Command::Notices => notices::write(&workspace),
+        Command::Start => start::write(&workspace),
         Command::Bench(args) => bench::run(&workspace, &args),
     });
     match outcome {

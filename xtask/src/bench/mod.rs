@@ -11,7 +11,7 @@ mod proc;
 mod prompts;
 mod results;
 mod rounds;
-mod server;
+pub(crate) mod server;
 mod side;
 mod signals;
 mod sse;

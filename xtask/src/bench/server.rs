@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(1);
 const LOOKS: u32 = 100;
 
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     /// The first process, and the group of all that it starts.
     group: u32,
@@ -40,7 +40,7 @@ pub(super) struct Server {
 }
 
 /// A loopback port that was free a moment ago.
-pub(super) fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
@@ -48,7 +48,7 @@ pub(super) fn free_port() -> Result<u16> {
 
 impl Server {
     /// Starts the command, which is to listen on the port; its output goes to the log.
-    pub(super) fn start(mut command: Command, port: u16, log: &Path) -> Result<Self> {
+    pub(crate) fn start(mut command: Command, port: u16, log: &Path) -> Result<Self> {
         let file = File::create(log).with_context(|| log.display().to_string())?;
         signals::own_group(&mut command);
         command
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Waits until `/health` answers 200; the time since the start.
-    pub(super) async fn wait_until_healthy(&mut self) -> Result<Duration> {
+    pub(crate) async fn wait_until_healthy(&mut self) -> Result<Duration> {
         loop {
             if matches!(self.client.status("/health").await, Ok(200)) {
                 return Ok(self.started.elapsed());
@@ -101,7 +101,7 @@ impl Server {
 
     /// Asks the server to end and waits until it has; one that does not is killed. Whether it ended
     /// by itself.
-    pub(super) async fn stop(mut self) -> Result<bool> {
+    pub(crate) async fn stop(mut self) -> Result<bool> {
         signals::end_group(self.group, Ending::Asked);
         let ended = timeout(STOP_LIMIT, self.child.wait()).await.is_ok();
         if !ended {

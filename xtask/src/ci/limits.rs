@@ -11,8 +11,8 @@ pub(super) const BINARY_BYTES: u64 = 18_000_000;
 /// The same for the wheel, which is that binary compressed, and the terms of what is in it.
 pub(super) const WHEEL_BYTES: u64 = 8_300_000;
 
-/// From the start of `shimmy --help` to its end. Where the binary has to be read from the disk first,
-/// it is the disk that takes the time: systems read ahead, some of them the whole file.
+/// From the start of `shimmy --help` to its end, also where the binary has to be read from the disk first:
+/// a middle run of those that need not, the best of those that do.
 pub(super) const HELP: Duration = Duration::from_millis(10);
 
 /// How long `shimmy list` may take for `LISTED` models that it has seen before.

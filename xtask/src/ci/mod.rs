@@ -17,7 +17,7 @@ mod package;
 mod python;
 mod release;
 mod steps;
-mod stranger;
+pub(crate) mod stranger;
 
 use std::io::Write as _;
 use std::process::Command;

@@ -8,7 +8,7 @@ use std::process::Command;
 const KEPT: [&str; 4] = ["PATH", "SYSTEMROOT", "TEMP", "TMPDIR"];
 
 /// A program whose home is this folder.
-pub(super) fn command(program: &Path, home: &Path) -> Command {
+pub(crate) fn command(program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
     for name in KEPT {
