@@ -20,6 +20,7 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Aliases {
     file: PathBuf,
     entries: BTreeMap<String, Target>,
+    is_changed: bool,
 }
 
 /// A model by its file and, because a store may have several models in one file, its name.
@@ -64,14 +65,20 @@ impl Aliases {
         let file = store.join("aliases.json");
         let bytes = match read_short(&file, MAX_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let entries = BTreeMap::new();
-                return Ok(Self { file, entries });
+                return Ok(Self {
+                    file,
+                    ..Self::default()
+                });
             }
             Err(source) => return Err(AliasError::Io { path: file, source }),
             Ok(bytes) => bytes,
         };
         match serde_json::from_slice(&bytes) {
-            Ok(entries) => Ok(Self { file, entries }),
+            Ok(entries) => Ok(Self {
+                file,
+                entries,
+                is_changed: false,
+            }),
             Err(source) => Err(AliasError::Json { path: file, source }),
         }
     }
@@ -89,16 +96,22 @@ impl Aliases {
         let path = path.map_err(|path| AliasError::Path(path.into()))?;
         let name = model.name.clone();
         self.entries.insert(alias.to_owned(), Target { path, name });
+        self.is_changed = true;
         Ok(())
     }
 
     /// Takes a name away; false if nobody gave it. To be saved.
     pub fn remove(&mut self, alias: &str) -> bool {
-        self.entries.remove(alias).is_some()
+        let was_there = self.entries.remove(alias).is_some();
+        self.is_changed |= was_there;
+        was_there
     }
 
-    /// Writes the names down.
+    /// Writes the names down, if any has come or gone.
     pub fn save(&self) -> Result<(), AliasError> {
+        if !self.is_changed {
+            return Ok(());
+        }
         let keep = || {
             let text = serde_json::to_vec_pretty(&self.entries)?;
             replace(&self.file, &text)

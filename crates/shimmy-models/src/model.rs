@@ -10,6 +10,7 @@ use crate::capability::{self, Capability};
 use crate::error::ModelError;
 use crate::facts::Headers;
 use crate::gguf::{FileKind, Metadata, Split};
+use crate::hub::Reference;
 use crate::hub_path::{HubPath, digest_of_blob};
 use crate::ollama::{Companions, Package};
 use crate::roots::Source;
@@ -97,6 +98,19 @@ impl Summary {
 }
 
 impl ModelFile {
+    /// The names that users gave to it beside those that it has by itself. What it was pulled by is one
+    /// of its own.
+    pub fn given_names(&self) -> Vec<&String> {
+        let is_own = |alias: &String| match alias.parse() {
+            Ok(Reference::Repository { repository, .. }) => self
+                .repository
+                .as_ref()
+                .is_some_and(|own| own.eq_ignore_ascii_case(&repository)),
+            _ => false,
+        };
+        self.aliases.iter().filter(|alias| !is_own(alias)).collect()
+    }
+
     /// The model at a path that someone gave: a file, or any part of a split model. It is complete.
     /// Blocks on the disk, for a few milliseconds per part.
     pub fn open(path: &Path) -> Result<Self, ModelError> {

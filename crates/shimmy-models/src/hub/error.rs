@@ -98,6 +98,14 @@ pub enum PullError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There is a file of that name, and it is another one.
+    #[error("{} is another file: it has {reason}", path.display())]
+    NameTaken {
+        /// The file that is here.
+        path: PathBuf,
+        /// What tells them apart.
+        reason: String,
+    },
     /// What came has another hash than it should. It is not kept.
     #[error("{file} has the hash {found} and should have {expected}; it was discarded")]
     WrongHash {

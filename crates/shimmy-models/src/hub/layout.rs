@@ -5,9 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::PullError;
 use super::listing::HubFile;
+use super::{Cancel, PullError};
 use crate::files::replace;
+use crate::sha256;
 
 /// How the names of files end of which not all has come. Hugging Face's own tools go on from a file
 /// `….incomplete`, which they believe to have no gaps, so it must not be called that.
@@ -102,6 +103,34 @@ impl Place {
     /// Whether it is there. Nothing gets this name before its hash was checked.
     pub(super) fn is_here(&self, size: u64) -> bool {
         fs::metadata(&self.target).is_ok_and(|file| file.is_file() && file.len() == size)
+    }
+
+    /// Whether what is there, if anything is, may be the file of this size and hash.
+    pub(super) fn check(
+        &self,
+        size: u64,
+        sha256: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<(), PullError> {
+        let Ok(file) = fs::metadata(&self.target) else {
+            return Ok(());
+        };
+        let taken = |reason| {
+            let path = self.target.clone();
+            Err(PullError::NameTaken { path, reason })
+        };
+        if file.len() != size {
+            return taken(format!("{} bytes and not {size}", file.len()));
+        }
+        let Some(expected) = sha256 else {
+            return Ok(());
+        };
+        let found = sha256::of_file(&self.target, &|| !cancel.is_cancelled());
+        match found.map_err(PullError::io(&self.target))? {
+            None => Err(PullError::Cancelled),
+            Some(found) if found == expected => Ok(()),
+            Some(found) => taken(format!("the hash {found} and not {expected}")),
+        }
     }
 
     /// Gives what has come its name: from now on it is a file like any other.

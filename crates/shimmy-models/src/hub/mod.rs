@@ -228,8 +228,10 @@ impl Hub {
         let client = self.client(url)?;
         let size = client.size(url, &self.cancel)?;
         let name = reference::file_name(url).unwrap_or_default();
-        let hash = sha256.map(listing::Hash::Sha256);
         let place = Place::file(self.settings.store.join(&name));
+        // A name of the hub's cache says which file it is, a file's own does not.
+        place.check(size, sha256.as_deref(), &self.cancel)?;
+        let hash = sha256.map(listing::Hash::Sha256);
         let job = Job::new(url.to_owned(), place, size, hash, &self.settings);
         Ok(assemble(
             url.to_owned(),

@@ -189,11 +189,17 @@ impl Packages {
 
     /// Takes a model away, and what no other one needs of it; false if there is none.
     pub fn remove(&self, name: &str) -> Result<bool, PackageError> {
-        let Some(manifest) = self.manifest(name) else {
+        let Some(removal) = self.removal(name) else {
             return Ok(false);
         };
-        Removal::of_manifests(&[manifest]).run()?;
+        removal.run()?;
         Ok(true)
+    }
+
+    /// What taking a model away takes; none if there is none.
+    pub fn removal(&self, name: &str) -> Option<Removal> {
+        let manifest = self.manifest(name)?;
+        Some(Removal::of_manifests(&[manifest]))
     }
 
     /// Takes blobs away that came this long ago, or did not come whole, and that no model needs.

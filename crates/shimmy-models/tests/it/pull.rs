@@ -223,6 +223,32 @@ fn a_file_from_elsewhere_is_checked_as_far_as_can_be() {
 }
 
 #[test]
+fn a_file_that_is_here_is_neither_overwritten_nor_taken_for_another() {
+    let world = World::new();
+    let name = "Tiny-Q4_K_M.gguf";
+    let url = format!("{}/{name}", world.hub.url());
+    let pull = |text: &str| {
+        let hub = world.downloader();
+        hub.fetch(&hub.plan(&reference(text))?, &mut |_| {})
+    };
+    let paths = pull(&url).unwrap();
+    // The same one again, and with the hash that it has.
+    pull(&url).unwrap();
+    pull(&format!("{url}#sha256={}", sha256(&world.content))).unwrap();
+    // Another hash, and another file of that name elsewhere.
+    let other = FakeHub::start().unwrap();
+    other.add("o/r", name, [&world.content[..], &[0]].concat());
+    for text in [
+        format!("{url}#sha256={}", "ab".repeat(32)),
+        format!("{}/{name}", other.url()),
+    ] {
+        let error = pull(&text).unwrap_err();
+        assert!(matches!(error, PullError::NameTaken { .. }), "{error}");
+    }
+    assert_eq!(fs::read(&paths[0]).unwrap(), world.content);
+}
+
+#[test]
 fn a_removed_model_leaves_nothing_that_nobody_needs() {
     let world = World::new();
     world.pull().unwrap();

@@ -310,6 +310,10 @@ fn failure(error: PullError, text: &str) -> Failure {
         PullError::Unreachable { .. } | PullError::Cancelled => {
             Some("what has come is kept: the same command goes on from there".to_owned())
         }
+        PullError::NameTaken { path, .. } => Some(format!(
+            "keep it under another name, or remove it: {}",
+            path.display()
+        )),
         PullError::WrongHash { .. } => {
             Some("try again; if it stays so, the hub is wrong".to_owned())
         }

@@ -1,7 +1,7 @@
 //! `shimmy rm`: models off the disk, and names that users gave.
 
 use serde_json::json;
-use shimmy_models::{ModelFile, Removal, RemoveError};
+use shimmy_models::{Aliases, Packages, Removal, RemoveError, is_called};
 
 use super::library::Library;
 use super::{bytes, print, print_json};
@@ -14,25 +14,18 @@ pub(super) fn run(args: RmArgs) -> Result<(), Failure> {
     // All are looked up before any is removed.
     let mut removals = Vec::new();
     for name in &args.names {
-        let is_alias = aliases.remove(name);
-        let removal = match is_alias {
-            true => Removal::default(),
-            false => plan(library.find_whole(name)?)?,
-        };
-        removals.push((name, is_alias, removal));
+        removals.push(plan(&library, &mut aliases, name, &args.names)?);
     }
     if !args.dry_run {
-        for (_, _, removal) in &removals {
+        for (_, removal) in &removals {
             removal.run()?;
         }
-        if removals.iter().any(|(_, is_alias, _)| *is_alias) {
-            aliases.save()?;
-        }
+        aliases.save()?;
     }
+    let removals = args.names.iter().zip(removals);
     if args.json {
         let removed: Vec<_> = removals
-            .iter()
-            .map(|(name, is_alias, removal)| {
+            .map(|(name, (is_alias, removal))| {
                 json!({
                     "name": name,
                     "alias": is_alias,
@@ -49,7 +42,7 @@ pub(super) fn run(args: RmArgs) -> Result<(), Failure> {
         "removed"
     };
     let mut text = String::new();
-    for (name, is_alias, removal) in removals {
+    for (name, (is_alias, removal)) in removals {
         let what = match is_alias {
             true => "only a name".to_owned(),
             false => bytes(removal.freed_bytes),
@@ -62,9 +55,38 @@ pub(super) fn run(args: RmArgs) -> Result<(), Failure> {
     print(&text)
 }
 
-fn plan(model: &ModelFile) -> Result<Removal, Failure> {
-    Removal::plan(model).map_err(|error| match error {
+/// What removing a name removes, and whether it is only that name. Names that users gave go alone, and a
+/// model not before those, unless they go with it.
+fn plan(
+    library: &Library,
+    aliases: &mut Aliases,
+    name: &str,
+    going: &[String],
+) -> Result<(bool, Removal), Failure> {
+    if aliases.remove(name) {
+        return Ok((true, Removal::default()));
+    }
+    let packages = library.settings.packages().map(Packages::at);
+    if let Some(removal) = packages.and_then(|packages| packages.removal(name)) {
+        return Ok((false, removal));
+    }
+    let model = library.find_whole(name)?;
+    let given = model.given_names();
+    let asked = given.iter().find(|alias| is_called(name, alias));
+    if asked.is_some_and(|alias| aliases.remove(alias)) {
+        return Ok((true, Removal::default()));
+    }
+    let removal = Removal::plan(model).map_err(|error| match error {
         RemoveError::NotOurs { hint, .. } => Failure::new(&error).hint(hint),
         RemoveError::Io { .. } => error.into(),
-    })
+    })?;
+    let stays = |alias: &&&String| !going.iter().any(|name| is_called(name, alias));
+    if let Some(other) = given.iter().find(stays) {
+        return Err(Failure::new(format!("{name} is {other} too"))
+            .hint(format!("`shimmy rm {other} {name}` removes both")));
+    }
+    for alias in &model.aliases {
+        aliases.remove(alias);
+    }
+    Ok((false, removal))
 }

@@ -362,14 +362,19 @@ fn given_adapters(base: Option<&Arc<Entry>>, loras: &[PathBuf]) -> Vec<Arc<Adapt
 }
 
 /// The models that were found and the base model, which keeps its plain name: it is what the user
-/// was told at the start, before any other file was looked at. A namesake gets a number.
+/// was told at the start, before any other file was looked at. A namesake gets a number. Where it was
+/// found too, it has the names there that users gave.
 fn with_base(files: Vec<ModelFile>, base: Option<&Arc<Entry>>) -> Vec<Arc<Entry>> {
-    let mut others: Vec<Entry> = files
-        .into_iter()
-        .map(|file| Entry::new(file, false))
-        .filter(|entry| base.is_none_or(|base| base.key != entry.key))
-        .collect();
-    if let Some(base) = base {
+    let mut base = base.map(|base| Entry::clone(base.as_ref()));
+    let mut others: Vec<Entry> = Vec::new();
+    for file in files {
+        let entry = Entry::new(file, false);
+        match base.as_mut().filter(|base| base.key == entry.key) {
+            Some(base) => base.file.aliases = entry.file.aliases,
+            None => others.push(entry),
+        }
+    }
+    if let Some(base) = &base {
         let plain = &base.file.name;
         let taken: Vec<String> = others.iter().map(|entry| entry.file.name.clone()).collect();
         let free = (2..)
@@ -380,8 +385,7 @@ fn with_base(files: Vec<ModelFile>, base: Option<&Arc<Entry>>) -> Vec<Arc<Entry>
             namesake.file.name = free;
         }
     }
-    let others = others.into_iter().map(Arc::new);
-    let mut models: Vec<Arc<Entry>> = others.chain(base.cloned()).collect();
+    let mut models: Vec<Arc<Entry>> = others.into_iter().chain(base).map(Arc::new).collect();
     models.sort_by(|left, right| left.file.name.cmp(&right.file.name));
     models
 }

@@ -11,7 +11,7 @@ use shimmy_server::{Capability, ModelInfo};
 use crate::backend;
 
 /// A model file in the catalog.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) file: ModelFile,
     /// The file that its path leads to in the end: the same for every name and link it has. Of a

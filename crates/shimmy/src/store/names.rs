@@ -1,7 +1,6 @@
 //! Giving models further names, and taking names and models away. Owns what of a model goes with
 //! which of its names; must not know who asks.
 
-use shimmy_models::hub::Reference;
 use shimmy_models::{Aliases, ModelFile, Removal, RemoveError, is_called};
 use shimmy_server::StoreError;
 
@@ -52,7 +51,7 @@ impl Shop {
                 });
             }
             let mut aliases = self.aliases()?;
-            let given = given(&file);
+            let given = file.given_names();
             if let Some(alias) = given.iter().find(|alias| is_called(name, alias)) {
                 aliases.remove(alias);
                 return self.keep(&aliases);
@@ -110,17 +109,4 @@ impl Shop {
         };
         Some(name.to_owned())
     }
-}
-
-/// The names that users gave to a model beside those that it has by itself. What it was pulled by
-/// is one of its own.
-fn given(file: &ModelFile) -> Vec<&String> {
-    let is_own = |alias: &String| match alias.parse() {
-        Ok(Reference::Repository { repository, .. }) => file
-            .repository
-            .as_ref()
-            .is_some_and(|own| own.eq_ignore_ascii_case(&repository)),
-        _ => false,
-    };
-    file.aliases.iter().filter(|alias| !is_own(alias)).collect()
 }

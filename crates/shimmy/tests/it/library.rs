@@ -100,6 +100,34 @@ fn a_pulled_model_is_shown_named_and_removed() {
 }
 
 #[test]
+fn a_name_goes_alone_however_it_is_written_and_a_model_not_before_its_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    let file = here.join("models/tiny.gguf");
+    std::fs::create_dir(here.join("models")).expect("a folder");
+    tiny::Model::new().write(&file).expect("a model");
+    assert_eq!(run(here, &["cp", "tiny", "My_Alias"]).code, Some(0));
+    let refused = run(here, &["rm", "tiny"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("tiny is My_Alias too"),
+        "{refused:?}"
+    );
+    assert!(refused.stderr.contains("shimmy rm My_Alias"), "{refused:?}");
+    let name = run(here, &["rm", "my-alias"]);
+    assert!(name.stdout.contains("only a name"), "{name:?}");
+    assert!(file.exists());
+    assert!(!run(here, &["list"]).stdout.contains("My_Alias"));
+
+    // Together they may go, in any order.
+    assert_eq!(run(here, &["cp", "tiny", "My_Alias"]).code, Some(0));
+    let both = run(here, &["rm", "tiny", "MY-ALIAS"]);
+    assert_eq!(both.code, Some(0), "{both:?}");
+    assert!(!file.exists());
+    assert_eq!(run(here, &["rm", "My_Alias"]).code, Some(1));
+}
+
+#[test]
 fn progress_for_programs_is_one_object_a_line() {
     let (hub, content) = hub();
     let folder = tempfile::tempdir().expect("a folder");

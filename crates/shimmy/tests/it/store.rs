@@ -194,6 +194,33 @@ fn what_cannot_be_pulled_says_why() {
 }
 
 #[test]
+fn the_base_model_is_called_by_the_names_that_it_is_given() {
+    let (hub, content) = hub();
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = folder.path().join("base.gguf");
+    std::fs::write(&base, &content).expect("written");
+    let server = server(folder.path(), &hub, Some(&base));
+    let copy = json!({ "source": "base", "destination": "gpt-5" });
+    assert_eq!(lines(&server, "/api/copy", &copy).0, 200);
+    let (_, listed) = server.get("/api/models");
+    assert_eq!(listed["models"][0]["aliases"], json!(["gpt-5"]), "{listed}");
+    let chat = json!({
+        "model": "gpt-5", "max_tokens": 1, "messages": [{ "role": "user", "content": "hi" }],
+    });
+    let (status, answer) = server.post("/v1/chat/completions", &chat);
+    assert_eq!(status, 200, "{answer}");
+    let (_, running) = server.get("/api/ps");
+    assert_eq!(
+        running["models"].as_array().map(Vec::len),
+        Some(1),
+        "{running}"
+    );
+    assert_eq!(delete(&server, "gpt-5").0, 200);
+    assert_eq!(server.post("/v1/chat/completions", &chat).0, 404);
+    assert!(base.exists());
+}
+
+#[test]
 fn what_is_not_ours_to_delete_stays() {
     let (hub, content) = hub();
     let folder = tempfile::tempdir().expect("a folder");
