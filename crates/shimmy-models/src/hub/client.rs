@@ -308,10 +308,13 @@ impl Fault {
 
 /// What a host that could not be used at all is said to be.
 pub(super) fn unreachable(url: &str, reason: String) -> PullError {
-    PullError::Unreachable {
-        host: host_of(url),
-        reason,
-    }
+    let host = host_of(url);
+    // A redirect's host is named with the reason, this one only once.
+    let reason = match reason.strip_prefix(&format!("{host}: ")) {
+        Some(rest) => rest.to_owned(),
+        None => reason,
+    };
+    PullError::Unreachable { host, reason }
 }
 
 fn fault(at: &Uri, error: ureq::Error) -> Fault {

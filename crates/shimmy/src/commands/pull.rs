@@ -25,9 +25,15 @@ pub(super) fn run(args: PullArgs) -> Result<(), Failure> {
     let mut settings = places::hub(&library.settings, &args.endpoint)?;
     settings.limits.connections = args.connections.into();
     let hub = Hub::new(settings, Cancel::default());
-    let plan = hub
-        .plan(&reference)
-        .map_err(|error| failure(error, &text))?;
+    let waiting = Waiting::begin(&text);
+    let plan = hub.plan(&reference);
+    drop(waiting);
+    let plan = plan.map_err(|error| match error {
+        PullError::Unreachable { .. } => Failure::from(error).hint(
+            "see whether the network works; HTTPS_PROXY leads through a proxy, HF_ENDPOINT to another hub",
+        ),
+        other => failure(other, &text),
+    })?;
     if args.dry_run {
         return show_plan(&plan, args.json);
     }
@@ -126,6 +132,35 @@ fn show_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
         ));
     }
     print(&text)
+}
+
+/// A line on a terminal while the hub is asked, which may take many tries; gone with what holds it.
+struct Waiting(bool);
+
+impl Waiting {
+    fn begin(text: &str) -> Self {
+        let is_shown = terminal::STDERR.has_colours();
+        if is_shown {
+            write(&format!("\r\x1b[Klooking for {text} ..."));
+        }
+        Self(is_shown)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.0 {
+            write("\r\x1b[K");
+        }
+    }
+}
+
+fn write(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    // A terminal that has gone away is no reason to end a download.
+    let _ = stderr
+        .write_all(text.as_bytes())
+        .and_then(|()| stderr.flush());
 }
 
 /// Where progress is shown: a line that changes on a terminal, lines for a file, objects for a
@@ -227,7 +262,7 @@ impl Screen {
     /// A line that the next one replaces, or every tenth of it.
     fn progress(&mut self, file: &str, percent: u64, text: &str) {
         if self.form == Form::Changing {
-            self.write(&format!("\r\x1b[K{text}"));
+            write(&format!("\r\x1b[K{text}"));
             self.has_open_line = true;
             return;
         }
@@ -245,7 +280,7 @@ impl Screen {
     fn line(&mut self, text: &str) {
         let start = if self.has_open_line { "\r\x1b[K" } else { "" };
         self.has_open_line = false;
-        self.write(&format!("{start}{text}\n"));
+        write(&format!("{start}{text}\n"));
     }
 
     fn object(&mut self, value: &serde_json::Value) {
@@ -256,17 +291,9 @@ impl Screen {
     /// Ends a line that waits for the next one.
     fn end(&mut self) {
         if self.has_open_line {
-            self.write("\n");
+            write("\n");
             self.has_open_line = false;
         }
-    }
-
-    fn write(&self, text: &str) {
-        let mut stderr = std::io::stderr().lock();
-        // A terminal that has gone away is no reason to end a download.
-        let _ = stderr
-            .write_all(text.as_bytes())
-            .and_then(|()| stderr.flush());
     }
 }
 

@@ -10,7 +10,7 @@ use shimmy_testkit::hub::{COMMIT, FakeHub};
 use shimmy_testkit::sha256::sha256;
 use shimmy_testkit::tiny;
 
-use crate::support::{Server, shimmy, text};
+use crate::support::{Server, run, shimmy, text};
 
 const REPOSITORY: &str = "Owner/Tiny-GGUF";
 

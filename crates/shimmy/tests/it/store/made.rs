@@ -190,6 +190,13 @@ fn a_copy_outlives_its_source_or_its_source_stays() {
     assert_eq!(delete(&server, "a").0, 200);
     assert_eq!(names(&server), ["b:v2", "tiny"]);
     assert!(prompt(&server, "b:v2").contains("Be brief."));
+    // So does the command line take one of two away.
+    assert_eq!(copy("b:v2", "c"), 200);
+    let removed = run(folder.path(), &["rm", "c"]);
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    let left = run(folder.path(), &["list", "--json"]);
+    assert!(left.stdout.contains("\"b:v2\""), "{left:?}");
+    assert!(!left.stdout.contains("\"c\""), "{left:?}");
     for (source, destination, status) in [
         ("nobody", "x", 404),
         ("tiny", "tiny", 400),
