@@ -8,8 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shimmy_chat::{ChatTemplate, Message, RenderRequest, TemplateError};
-use shimmy_engine::{AdapterScale, Prompt, SamplingParams, Session};
+use serde_json::Map;
+use shimmy_chat::{
+    ChatPlan, ChatRequest, ChatTemplate, Message, TemplateError, Thinking, ToolChoice,
+};
+use shimmy_engine::{AdapterScale, Constraint, Prompt, SamplingParams, Session};
 
 use crate::adapters::Adapters;
 use crate::model_info::ModelInfo;
@@ -68,24 +71,47 @@ impl LoadedModel {
         self.name != self.info.name
     }
 
-    /// The prompt for a text that is no conversation: one user message, after the system's if there
+    /// What an answer to a conversation takes, with what the model's maker has put before it.
+    pub fn plan(&self, request: &ChatRequest<'_>) -> Result<ChatPlan, TemplateError> {
+        let request = ChatRequest {
+            messages: &self.preset.before(request.messages),
+            ..*request
+        };
+        self.template.plan(&request, self.session.tokenizer())
+    }
+
+    /// The same for a text that is no conversation: one user message, after the system's if there
     /// is one, where the model has a chat template, and the text itself where it has none.
-    pub fn lone_prompt(&self, system: Option<&str>, text: &str) -> Result<Prompt, TemplateError> {
+    pub fn plan_lone(
+        &self,
+        system: Option<&str>,
+        text: &str,
+        thinking: &Thinking,
+        shape: Option<&Constraint>,
+    ) -> Result<ChatPlan, TemplateError> {
         if !self.template.is_chat_model() {
-            let system = system.or(self.preset.system.as_deref());
+            let system = self.preset.system_under(system);
             let system = system.map_or_else(String::new, |system| format!("{system}\n\n"));
-            return Ok(Prompt::marked(format!("{system}{text}")));
+            let prompt = Prompt::marked(format!("{system}{text}"));
+            return Ok(ChatPlan::of_prompt(prompt, shape.cloned()));
         }
-        self.template.render(&RenderRequest {
-            messages: &self.preset.before(&lone_messages(system, text)),
+        let system = system.map(|system| Message::new("system", system));
+        let messages = system.into_iter().chain([Message::new("user", text)]);
+        self.plan(&ChatRequest {
+            messages: &messages.collect::<Vec<_>>(),
+            tools: &[],
+            tool_choice: &ToolChoice::Auto,
+            parallel_calls: true,
+            thinking,
+            shape,
             add_generation_prompt: true,
-            tools: None,
-            kwargs: &serde_json::Map::new(),
+            kwargs: &Map::new(),
         })
     }
 }
 
-/// What a model's maker wants of requests that do not say it themselves.
+/// What a model's maker wants of requests that do not say it themselves: it lies under what is their
+/// own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Preset {
     /// What it is told before every conversation that brings no such words of its own.
@@ -99,8 +125,26 @@ pub struct Preset {
 }
 
 impl Preset {
+    /// The system text of a request with this one.
+    pub fn system_under<'a>(&'a self, own: Option<&'a str>) -> Option<&'a str> {
+        own.or(self.system.as_deref())
+    }
+
+    /// The stop texts of a request with these.
+    pub fn stop_under(&self, own: Vec<String>) -> Vec<String> {
+        match own.is_empty() {
+            true => self.stop.clone(),
+            false => own,
+        }
+    }
+
+    /// The most tokens of an answer, for a request with this limit.
+    pub fn max_tokens_under(&self, own: Option<u32>) -> Option<u32> {
+        own.or(self.max_tokens)
+    }
+
     /// A request's conversation with what belongs before it.
-    pub(crate) fn before<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
+    fn before<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
         let is_system = |message: &Message| matches!(&*message.role, "system" | "developer");
         let system = self.system.as_ref();
         let system = system.filter(|_| !messages.iter().any(is_system));
@@ -111,15 +155,6 @@ impl Preset {
         let before = system.into_iter().chain(self.messages.iter().cloned());
         before.chain(messages.iter().cloned()).collect()
     }
-}
-
-/// A text that is no conversation, as one.
-pub(crate) fn lone_messages(system: Option<&str>, text: &str) -> Vec<Message> {
-    let system = system.map(|system| Message::new("system", system));
-    system
-        .into_iter()
-        .chain([Message::new("user", text)])
-        .collect()
 }
 
 impl fmt::Debug for LoadedModel {

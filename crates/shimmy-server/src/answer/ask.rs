@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::fields::Params;
 use crate::gap::Gap;
 use crate::loader::KeepAlive;
-use crate::model::{LoadedModel, lone_messages};
+use crate::model::LoadedModel;
 
 /// What the model answers to.
 #[derive(Debug, Clone)]
@@ -96,9 +96,8 @@ impl Chat {
         model: &LoadedModel,
         shape: Option<&Constraint>,
     ) -> Result<ChatPlan, TemplateError> {
-        let messages = model.preset.before(&self.messages);
         let request = ChatRequest {
-            messages: &messages,
+            messages: &self.messages,
             tools: &self.tools,
             tool_choice: &self.tool_choice,
             parallel_calls: self.parallel_calls,
@@ -107,7 +106,7 @@ impl Chat {
             add_generation_prompt: self.add_generation_prompt,
             kwargs: &self.kwargs,
         };
-        let mut plan = model.template.plan(&request, model.session.tokenizer())?;
+        let mut plan = model.plan(&request)?;
         let opening = self.opening.clone().map(PromptPart::Literal);
         plan.prompt.parts.extend(opening);
         Ok(plan)
@@ -146,15 +145,14 @@ impl Input {
                 system,
                 text,
                 thinking,
-            } if model.template.is_chat_model() => {
-                let chat = Chat {
-                    thinking,
-                    ..Chat::of(lone_messages(system.as_deref(), &text))
-                };
-                return Ok(vec![chat.plan(model, shape.as_ref())?]);
-            }
-            Input::Prompt { system, text, .. } => {
-                vec![model.lone_prompt(system.as_deref(), &text)?]
+            } => {
+                let system = system.as_deref();
+                return Ok(vec![model.plan_lone(
+                    system,
+                    &text,
+                    &thinking,
+                    shape.as_ref(),
+                )?]);
             }
             Input::Chat(chat) => return Ok(vec![chat.plan(model, shape.as_ref())?]),
         };

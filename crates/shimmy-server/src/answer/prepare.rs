@@ -49,14 +49,11 @@ pub(super) fn prepare(
     let plans = input.plan(model, params.constraint)?;
     let common = GenerateRequest {
         sampling: params.sampling.over(model)?,
-        max_tokens: params
-            .max_tokens
-            .or(model.preset.max_tokens)
+        max_tokens: model
+            .preset
+            .max_tokens_under(params.max_tokens)
             .or(defaults.max_tokens),
-        stop: match params.stop.is_empty() {
-            true => model.preset.stop.clone(),
-            false => params.stop,
-        },
+        stop: model.preset.stop_under(params.stop),
         ignore_eos: params.ignore_eos,
         adapters,
         logprobs: params.logprobs,

@@ -31,20 +31,22 @@ pub(crate) struct GenerateArgs {
     /// The prompt; `-`, or leaving it out, reads standard input.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) prompt: Option<String>,
-    /// What the model is told before the prompt.
+    /// What the model is told before the prompt [default: what its maker tells it].
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// Give the prompt to the model as it is, without its chat template.
-    #[arg(long)]
+    /// Give the prompt to the model as it is: no chat template, and nothing that only a template can
+    /// tell the model.
+    #[arg(long, conflicts_with_all = ["system", "think"])]
     pub(crate) raw: bool,
-    /// Tokens of the answer at most [default: what the context leaves].
+    /// Tokens of the answer at most [default: what the model's maker says, or the context leaves].
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: Option<u32>,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
     pub(crate) thinking: ThinkingArgs,
-    /// End the answer before this text; may be given several times.
+    /// End the answer before this text; may be given several times [default: the texts of the model's
+    /// maker].
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) stop: Vec<String>,
     /// Make the answer JSON that fits the schema in this file.
@@ -79,16 +81,20 @@ pub(crate) struct RunArgs {
     /// A question: it is answered, and the command ends.
     #[arg(value_name = "PROMPT")]
     pub(crate) prompt: Vec<String>,
-    /// What the model is told before the conversation.
+    /// What the model is told before the conversation [default: what its maker tells it].
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// Tokens of an answer at most [default: what the context leaves].
+    /// Tokens of an answer at most [default: what the model's maker says, or the context leaves].
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: Option<u32>,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
     pub(crate) thinking: ThinkingArgs,
+    /// End an answer before this text; may be given several times [default: the texts of the model's
+    /// maker].
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) stop: Vec<String>,
     /// Do not keep what is typed for the arrow keys of the next time.
     #[arg(long)]
     pub(crate) no_history: bool,

@@ -71,6 +71,17 @@ fn in_our_words(text: &str) -> String {
     text.trim_end().replace("tip:", "hint:")
 }
 
+/// Whether this option and another one rule each other out.
+fn is_conflict_with(error: &clap::Error, option: &str) -> bool {
+    let names = |kind| match error.get(kind) {
+        Some(ContextValue::String(name)) => name == option,
+        Some(ContextValue::Strings(names)) => names.iter().any(|name| name == option),
+        _ => false,
+    };
+    error.kind() == ErrorKind::ArgumentConflict
+        && (names(ContextKind::InvalidArg) || names(ContextKind::PriorArg))
+}
+
 fn hint(error: &clap::Error, command: &Command, typed: &[OsString]) -> String {
     let typed: Vec<_> = typed.iter().map(|word| word.to_string_lossy()).collect();
     let (mut command, mut path) = (command, command.get_name().to_owned());
@@ -79,6 +90,10 @@ fn hint(error: &clap::Error, command: &Command, typed: &[OsString]) -> String {
             command = inner;
             path = format!("{path} {}", inner.get_name());
         }
+    }
+    if is_conflict_with(error, "--raw") {
+        return "a raw prompt is all that the model reads: what else it is told belongs into it"
+            .to_owned();
     }
     let help = format!("`{path} --help` lists the options");
     let Some(ContextValue::String(invalid)) = error.get(ContextKind::InvalidArg) else {

@@ -50,7 +50,7 @@ pub(super) fn plan(
     messages: &[Message],
     wishes: &Wishes,
 ) -> Result<ChatPlan, TemplateError> {
-    let request = ChatRequest {
+    model.plan(&ChatRequest {
         messages,
         tools: &[],
         tool_choice: &ToolChoice::None,
@@ -59,8 +59,17 @@ pub(super) fn plan(
         shape: wishes.shape.as_ref(),
         add_generation_prompt: true,
         kwargs: &Map::new(),
-    };
-    model.template.plan(&request, model.session.tokenizer())
+    })
+}
+
+/// The same for a text that is no conversation: a base model goes on with it.
+pub(super) fn plan_lone(
+    model: &LoadedModel,
+    system: Option<&str>,
+    text: &str,
+    wishes: &Wishes,
+) -> Result<ChatPlan, TemplateError> {
+    model.plan_lone(system, text, &wishes.thinking, wishes.shape.as_ref())
 }
 
 impl Answer {
@@ -70,13 +79,14 @@ impl Answer {
         plan: ChatPlan,
         wishes: Wishes,
     ) -> Result<Self, Failure> {
+        let stop = model.preset.stop_under(wishes.stop);
         let request = GenerateRequest {
             prompt: plan.prompt,
             constraint: plan.constraint,
             shown: plan.shown,
-            max_tokens: wishes.max_tokens,
+            max_tokens: model.preset.max_tokens_under(wishes.max_tokens),
             sampling: wishes.sampling,
-            stop: wishes.stop.into_iter().chain(plan.stop).collect(),
+            stop: stop.into_iter().chain(plan.stop).collect(),
             adapters: model.default_adapters.clone(),
             ..GenerateRequest::default()
         };

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use serde_json::json;
-use shimmy_chat::{ChatPlan, Message};
+use shimmy_chat::ChatPlan;
 use shimmy_engine::{Constraint, Finish, Prompt};
 use shimmy_server::LoadedModel;
 
@@ -40,7 +40,7 @@ pub(super) fn run(args: GenerateArgs) -> Result<(), Failure> {
     let system = args.system.as_deref();
     let plan = match args.raw {
         true => ChatPlan::of_prompt(Prompt::marked(text), wishes.shape.clone()),
-        false => lone_plan(&model, system, &text, &wishes)?,
+        false => answer::plan_lone(&model, system, &text, &wishes)?,
     };
     let mut screen = Screen::new();
     if let Some(warning) = answer::unheard(&model, &plan.unheard) {
@@ -52,25 +52,6 @@ pub(super) fn run(args: GenerateArgs) -> Result<(), Failure> {
     } else {
         print_stream(answer, &mut screen)
     }
-}
-
-/// The plan for a text that is no conversation: a base model goes on with it.
-pub(super) fn lone_plan(
-    model: &LoadedModel,
-    system: Option<&str>,
-    text: &str,
-    wishes: &Wishes,
-) -> Result<ChatPlan, Failure> {
-    if !model.template.is_chat_model() {
-        let prompt = model.lone_prompt(system, text)?;
-        return Ok(ChatPlan::of_prompt(prompt, wishes.shape.clone()));
-    }
-    let system = system.map(|system| Message::new("system", system));
-    let messages: Vec<Message> = system
-        .into_iter()
-        .chain([Message::new("user", text)])
-        .collect();
-    Ok(answer::plan(model, &messages, wishes)?)
 }
 
 fn read_prompt(argument: Option<&str>) -> Result<String, Failure> {

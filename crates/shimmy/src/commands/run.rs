@@ -12,7 +12,7 @@ use self::conversation::Conversation;
 use self::directive::Directive;
 use self::editor::{Editor, Typed};
 use super::answer::{self, Answer};
-use super::generate::{lone_plan, print_stream, read_input};
+use super::generate::{print_stream, read_input};
 use super::model::load;
 use super::print;
 use super::screen::{Screen, note};
@@ -45,7 +45,7 @@ fn answer_once(args: RunArgs, question: &str) -> Result<(), Failure> {
     let settings = settings::Settings::new(&args);
     let model = load(args.name.as_deref(), args.models, &args.engine)?;
     let wishes = settings.wishes(&model)?;
-    let plan = lone_plan(&model, settings.system.as_deref(), question, &wishes)?;
+    let plan = answer::plan_lone(&model, settings.system.as_deref(), question, &wishes)?;
     let mut screen = Screen::new();
     if let Some(warning) = answer::unheard(&model, &plan.unheard) {
         screen.warn(&warning);

@@ -158,3 +158,31 @@ fn the_same_seed_gives_the_same_text_and_another_another() {
     assert_eq!(answer("7"), answer("7"));
     assert_ne!(answer("7"), answer("8"));
 }
+
+#[test]
+fn a_raw_prompt_rules_out_what_it_would_lose() {
+    let (folder, model) = tiny_folder();
+    let raw = ["--model-path", text(&model), "--prompt", "hi", "--raw"];
+    let raw = with(&GREEDY, &raw);
+    assert_eq!(run(folder.path(), &raw).code, Some(0));
+    for lost in [
+        &["--system", "Be brief."][..],
+        &["--think", "off"],
+        &["--system", "Be brief.", "--think", "low"],
+    ] {
+        for args in [
+            with(&raw, lost),
+            with(&["generate"], &with(lost, &raw[1..])),
+        ] {
+            let outcome = run(folder.path(), &args);
+            assert_eq!(outcome.code, Some(2), "{outcome:?}");
+            for part in [
+                "--raw",
+                lost[0],
+                "hint: a raw prompt is all that the model reads",
+            ] {
+                assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Models pulled, made, named and deleted by Ollama's clients while the server runs.
 
 mod made;
+mod preset;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -4,6 +4,7 @@
 
 use shimmy_chat::Message;
 use shimmy_engine::{Finish, FinishReason, Usage};
+use shimmy_server::LoadedModel;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -29,7 +30,7 @@ pub(super) struct Conversation {
     engine: EngineArgs,
     first: Settings,
     settings: Settings,
-    /// Without the system's.
+    /// Without the system's, and without those that the model's maker has put before them.
     messages: Vec<Message>,
     screen: Screen,
     /// Of the last answer: the context that the conversation takes.
@@ -234,23 +235,28 @@ impl Conversation {
                     ("template", format!("{:?}", model.template.origin())),
                     (
                         "messages",
-                        format!("{}, {used} tokens", self.messages.len()),
+                        format!("{}, {used} tokens", self.whole(model).count()),
                     ),
                 ];
                 Ok(lines(&about) + &lines(&self.settings.rows(model)?))
             }
             Some("settings") => Ok(lines(&self.settings.rows(model)?)),
-            Some("system") => Ok(format!(
-                "{}\n",
-                self.settings.system.as_deref().unwrap_or("")
-            )),
+            Some("system") => {
+                let system = model.preset.system_under(self.settings.system.as_deref());
+                Ok(format!("{}\n", system.unwrap_or_default()))
+            }
             Some("messages") => {
                 let line = |message: &Message| format!("{}: {}\n", message.role, message.content);
-                Ok(self.messages.iter().map(line).collect())
+                Ok(self.whole(model).map(line).collect())
             }
             Some(other) => Err(Failure::usage(format!("there is no {other:?} to show"))
                 .hint("/show, /show system, /show messages, /show settings")),
         }
+    }
+
+    /// The messages that the model reads, without the system's: its maker's come first.
+    fn whole<'a>(&'a self, model: &'a LoadedModel) -> impl Iterator<Item = &'a Message> {
+        model.preset.messages.iter().chain(&self.messages)
     }
 
     fn save(&self, name: &str) -> Result<(), Failure> {

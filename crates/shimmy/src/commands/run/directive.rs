@@ -32,7 +32,7 @@ pub(super) const HELP: &str = "\
   \"\"\"               begin a text of several lines, and end it
   Ctrl-C            stop the answer
 
-Settings: system, temperature, top_k, top_p, min_p, repeat_penalty, seed, max_tokens, ctx,
+Settings: system, temperature, top_k, top_p, min_p, repeat_penalty, seed, max_tokens, stop, ctx,
 think (on, off, low, medium, high), thoughts (on, off), verbose (on, off), history (on, off).
 A message that begins with a slash has a space before it.
 ";

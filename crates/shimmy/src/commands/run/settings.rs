@@ -17,6 +17,7 @@ pub(super) struct Settings {
     pub(super) system: Option<String>,
     pub(super) sampling: SamplingArgs,
     pub(super) max_tokens: Option<u32>,
+    pub(super) stop: Vec<String>,
     /// Tokens of context; none is as the engine has it.
     pub(super) context: Option<u32>,
     /// Whether to think: `on`, `off` or an effort.
@@ -34,6 +35,7 @@ impl Settings {
             system: args.system.clone(),
             sampling: args.sampling.clone(),
             max_tokens: args.max_tokens,
+            stop: args.stop.clone(),
             context: args.engine.ctx,
             think: args.thinking.think.clone(),
             thoughts: true,
@@ -46,6 +48,7 @@ impl Settings {
         Ok(Wishes {
             sampling: self.sampling_of(model)?,
             max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
             thinking: thinking(self.think.as_deref()),
             ..Wishes::default()
         })
@@ -78,6 +81,7 @@ impl Settings {
             "repeat_penalty" => to.repeat_penalty = number(&name, value)?.or(was.repeat_penalty),
             "seed" => to.seed = number(&name, value)?.or(was.seed),
             "max_tokens" => self.max_tokens = positive(&name, value)?.or(first.max_tokens),
+            "stop" => self.stop = text().map_or_else(|| first.stop.clone(), |stop| vec![stop]),
             "ctx" => self.context = positive(&name, value)?.or(first.context),
             "think" => self.think = text().or_else(|| first.think.clone()),
             "thoughts" => self.thoughts = value.map_or(Ok(true), |value| switch(&name, value))?,
@@ -97,9 +101,15 @@ impl Settings {
         let or = |value: Option<String>, other: &str| value.unwrap_or_else(|| other.to_owned());
         let is_on = |value: bool| if value { "on" } else { "off" }.to_owned();
         let seed = params.seed.map(|seed| seed.to_string());
-        let most = self.max_tokens.map(|most| most.to_string());
+        let preset = &model.preset;
+        let system = preset.system_under(self.system.as_deref());
+        let most = preset.max_tokens_under(self.max_tokens);
+        let most = most.map(|most| most.to_string());
+        let stop = preset.stop_under(self.stop.clone());
+        let stop: Vec<String> = stop.iter().map(|text| format!("{text:?}")).collect();
+        let stop = (!stop.is_empty()).then(|| stop.join(", "));
         Ok(vec![
-            ("system", or(self.system.clone(), "none")),
+            ("system", or(system.map(str::to_owned), "none")),
             ("temperature", params.temperature.to_string()),
             ("top_k", params.top_k.to_string()),
             ("top_p", params.top_p.to_string()),
@@ -107,6 +117,7 @@ impl Settings {
             ("repeat_penalty", params.repeat_penalty.to_string()),
             ("seed", or(seed, "another each time")),
             ("max_tokens", or(most, "what the context leaves")),
+            ("stop", or(stop, "none")),
             ("ctx", model.session.engine().context().to_string()),
             ("think", or(self.think.clone(), "the model's habit")),
             ("thoughts", is_on(self.thoughts)),
