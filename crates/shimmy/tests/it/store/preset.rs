@@ -28,6 +28,15 @@ fn make(server: &Server, name: &str, more: &Value) {
     done(server, "/api/create", &json!(create));
 }
 
+/// What a model is made with that is told something before its conversations.
+fn told(parameters: &Value) -> Value {
+    json!({
+        "system": SYSTEM,
+        "messages": [{ "role": "user", "content": "ping" }, { "role": "assistant", "content": "pong" }],
+        "parameters": parameters,
+    })
+}
+
 /// Text, tokens of the prompt, tokens of the answer, and why it ended.
 type Answer = (String, u64, u64, String);
 
@@ -76,11 +85,7 @@ fn a_command_is_told_what_a_request_is_told() {
     make(
         &server,
         "mine",
-        &json!({
-            "system": SYSTEM,
-            "messages": [{ "role": "user", "content": "ping" }, { "role": "assistant", "content": "pong" }],
-            "parameters": { "temperature": 0, "num_predict": 5 },
-        }),
+        &told(&json!({ "temperature": 0, "num_predict": 5 })),
     );
     let expected = over_http(&server, "mine", &json!({}));
     let (said, prompt, tokens, reason) = &expected;
@@ -144,11 +149,7 @@ fn a_conversation_shows_what_holds_and_is_told_it() {
     make(
         &server,
         "mine",
-        &json!({
-            "system": SYSTEM,
-            "messages": [{ "role": "user", "content": "ping" }, { "role": "assistant", "content": "pong" }],
-            "parameters": { "temperature": 0, "num_predict": 5, "stop": ["NEVER"] },
-        }),
+        &told(&json!({ "temperature": 0, "num_predict": 5, "stop": ["NEVER"] })),
     );
     let (said, prompt, ..) = over_http(&server, "mine", &json!({}));
     let mut command = shimmy(folder.path());
