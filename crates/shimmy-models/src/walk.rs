@@ -57,6 +57,9 @@ pub enum ProblemReason {
     /// More entries than are looked at.
     #[error("the search ended here, after {MAX_ENTRIES} files and folders")]
     TooMany,
+    /// A model folder that somebody has named and that is not there.
+    #[error("there is no such folder")]
+    Absent,
     /// A model folder that is no folder.
     #[error("it is not a folder")]
     NotAFolder,
@@ -107,14 +110,17 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// Walks all roots, in their order. A root that does not exist is no problem.
+    /// Walks all roots, in their order. A root that does not exist is no problem, unless somebody named it.
     pub(crate) fn all(roots: &[Root]) -> Self {
         let mut walk = Self::default();
         for root in roots {
             match fs::canonicalize(&root.path) {
                 Ok(path) if path.is_dir() => walk.roots.push((path, root.source)),
                 Ok(_) => walk.problem(&root.path, ProblemReason::NotAFolder),
-                Err(error) if is_absent(&error, root.source) => {}
+                Err(error) if is_absent(&error) && is_named(root.source) => {
+                    walk.problem(&root.path, ProblemReason::Absent);
+                }
+                Err(error) if is_absent(&error) || is_closed(&error, root.source) => {}
                 Err(error) => walk.problem(&root.path, error.into()),
             }
         }
@@ -225,13 +231,18 @@ impl Candidate {
     }
 }
 
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// Whether somebody said that models are there; the other roots are where some might be.
+fn is_named(source: Source) -> bool {
+    matches!(source, Source::ModelDirs | Source::ModelPaths)
+}
+
 /// Whether a root is not there for this user: another one's service may keep its store to itself.
-fn is_absent(error: &io::Error, source: Source) -> bool {
-    match error.kind() {
-        io::ErrorKind::NotFound => true,
-        io::ErrorKind::PermissionDenied => source == Source::Ollama,
-        _ => false,
-    }
+fn is_closed(error: &io::Error, source: Source) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && source == Source::Ollama
 }
 
 /// The folder to walk for a folder that the walk came to, perhaps one in it; `Err` of the folder if

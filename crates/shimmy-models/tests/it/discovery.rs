@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use shimmy_models::{Discovery, Roots, Source, discover};
+use shimmy_models::{Discovery, Problem, ProblemReason, Roots, Source, discover};
 use shimmy_testkit::tiny;
 
 use crate::support::{folder, names, write_model};
@@ -29,7 +29,7 @@ fn models_adapters_and_problems_are_kept_apart() {
     fs::create_dir(root.join(".cache")).unwrap();
     write_model(&root.join(".cache/hidden.gguf"));
 
-    let found = search(&[&root, &root.join("does-not-exist")]);
+    let found = search(&[&root]);
     assert_eq!(names(&found), ["a", "model-b"]);
     assert_eq!(found.adapters.len(), 1);
     assert_eq!(found.adapters[0].name, "pirate");
@@ -42,6 +42,23 @@ fn models_adapters_and_problems_are_kept_apart() {
     let json = serde_json::to_value(&found).unwrap();
     assert_eq!(json["models"][0]["name"], "a");
     assert!(json["problems"][0]["reason"].is_string());
+}
+
+#[test]
+fn a_root_that_is_not_there_is_a_problem_if_somebody_named_it() {
+    let (_dir, root) = folder();
+    let absent = root.join("does-not-exist");
+    for (source, problems) in [
+        (Source::ModelDirs, 1),
+        (Source::ModelPaths, 1),
+        (Source::Home, 0),
+        (Source::Ollama, 0),
+    ] {
+        let found = discover(Roots::new().add(&absent, source));
+        assert_eq!(found.problems.len(), problems, "{source:?}");
+        let is_told = |problem: &Problem| matches!(problem.reason, ProblemReason::Absent);
+        assert!(found.problems.iter().all(is_told), "{source:?}");
+    }
 }
 
 #[test]
