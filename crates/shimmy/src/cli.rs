@@ -4,19 +4,23 @@ mod answer;
 mod fault;
 mod library;
 mod models;
+mod numbers;
 mod serve;
 mod service;
 mod setup;
 
+use std::ffi::OsString;
+
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{ConfigFile, settings};
+use crate::config::{ConfigFile, is_refused, settings};
 
 pub(crate) use self::answer::{BenchArgs, GenerateArgs, ProbeArgs, RunArgs};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::library::{CpArgs, JsonArgs, ListArgs, PullArgs, RmArgs, ShowArgs};
 pub(crate) use self::models::{Drafts, EngineArgs, ModelArgs, SamplingArgs, WeightsArgs};
+pub(crate) use self::numbers::{NO_LIMIT, Seed};
 pub(crate) use self::serve::{ListenArgs, PrefixArgs, Scope, ServeArgs};
 pub(crate) use self::service::{PsArgs, StopArgs};
 pub(crate) use self::setup::{
@@ -93,17 +97,33 @@ impl Cli {
             Ok(file) => (file, None),
             Err(failure) => (ConfigFile::default(), Some(failure)),
         };
-        let mut command = prepared(Self::command(), &file);
-        let matches = command.try_get_matches_from_mut(std::env::args_os());
+        let cli = Self::parse_words(std::env::args_os(), &file)?;
+        match broken {
+            Some(failure) if cli.command.needs_settings() => Err(failure.into()),
+            _ => Ok(cli),
+        }
+    }
+
+    /// What the server is given where no flag is typed; none if it cannot be read.
+    pub(crate) fn serve_without_flags(file: &ConfigFile) -> Option<Box<ServeArgs>> {
+        let words = ["shimmy", "serve"].map(OsString::from);
+        match Self::parse_words(words, file).ok()?.command {
+            Command::Serve(args) => Some(args),
+            _ => None,
+        }
+    }
+
+    fn parse_words(
+        words: impl IntoIterator<Item = OsString>,
+        file: &ConfigFile,
+    ) -> Result<Self, Fault> {
+        let mut command = prepared(Self::command(), file)
+            .mut_subcommand("doctor", |doctor| doctor.mut_args(without_refused));
+        let matches = command.try_get_matches_from_mut(words);
         let matches = matches.map_err(|error| Fault::new(error, &command))?;
         let mut cli = Self::from_arg_matches(&matches)
             .map_err(|error| Fault::new(error.format(&mut command), &command))?;
-        if let Some(failure) = broken
-            && cli.command.needs_settings()
-        {
-            return Err(failure.into());
-        }
-        cli.command.complete(innermost(&matches), &file);
+        cli.command.complete(innermost(&matches), file);
         Ok(cli)
     }
 
@@ -121,7 +141,7 @@ impl Cli {
 /// The command line with what is configured in place of what is built in, in every subcommand.
 fn prepared(command: clap::Command, file: &ConfigFile) -> clap::Command {
     command
-        .mut_args(|arg| unset(file.as_default(arg)))
+        .mut_args(|arg| with_signs(unset(file.as_default(arg))))
         .mut_subcommands(|subcommand| prepared(subcommand, file))
 }
 
@@ -130,6 +150,15 @@ fn innermost(matches: &ArgMatches) -> &ArgMatches {
     match matches.subcommand() {
         Some((_, inner)) => innermost(inner),
         None => matches,
+    }
+}
+
+/// A flag takes the number after it, a negative one too: what is wrong with that, its parser says.
+fn with_signs(arg: Arg) -> Arg {
+    let is_flag = arg.get_long().is_some() && arg.get_action().takes_values();
+    match is_flag {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
     }
 }
 
@@ -142,6 +171,14 @@ fn unset(arg: Arg) -> Arg {
         arg.env(None)
     } else {
         arg
+    }
+}
+
+/// What looks for refused values must not fail for one itself.
+fn without_refused(arg: Arg) -> Arg {
+    match is_refused(&arg) {
+        true => arg.env(None),
+        false => arg,
     }
 }
 

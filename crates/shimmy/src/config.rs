@@ -18,7 +18,7 @@ use shimmy_server::{CacheScope, ServerConfig};
 
 use crate::backend::{CacheOptions, DiskOptions, OpenOptions};
 use crate::cli::{
-    Drafts, EngineArgs, ModelArgs, PrefixArgs, SamplingArgs, Scope, ServeArgs, WeightsArgs,
+    Drafts, EngineArgs, ModelArgs, PrefixArgs, SamplingArgs, Scope, Seed, ServeArgs, WeightsArgs,
 };
 use crate::failure::Failure;
 use crate::memory;
@@ -32,7 +32,7 @@ pub(crate) use self::names::Names;
 pub(crate) use self::residence::{
     MemoryBudget, ResidenceConfig, parse_budget, parse_keep, residence,
 };
-pub(crate) use self::settings::{Setting, settings};
+pub(crate) use self::settings::{Setting, is_refused, refused_variables, settings};
 
 /// An adapter to load, and how strongly it applies when a request does not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -196,7 +196,11 @@ pub(crate) fn sampling(args: &SamplingArgs, defaults: &SamplingParams) -> Sampli
         top_p: args.top_p.unwrap_or(defaults.top_p),
         min_p: args.min_p.unwrap_or(defaults.min_p),
         repeat_penalty: args.repeat_penalty.unwrap_or(defaults.repeat_penalty),
-        seed: args.seed.or(defaults.seed),
+        seed: match args.seed {
+            Some(Seed::Fixed(seed)) => Some(seed),
+            Some(Seed::Random) => None,
+            None => defaults.seed,
+        },
         ..defaults.clone()
     }
 }

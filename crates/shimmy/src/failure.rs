@@ -73,6 +73,11 @@ impl Failure {
         self
     }
 
+    /// What to do next.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// The same failure with its hint in other words.
     pub(crate) fn map_hint(mut self, reword: impl FnOnce(String) -> String) -> Self {
         self.hint = self.hint.map(reword);
@@ -81,7 +86,7 @@ impl Failure {
 
     /// Prints to standard error what is done without because of it.
     pub(crate) fn warn(self, without: &str) {
-        eprintln!("warning: {without}: {:#}", self.error);
+        eprintln!("warning: {without}: {self}");
         if let Some(hint) = self.hint {
             eprintln!("hint: {hint}");
         }
@@ -98,7 +103,7 @@ impl Failure {
 
     /// Prints it where it does not end the command.
     pub(crate) fn show(&self) {
-        eprintln!("error: {:#}", self.error);
+        eprintln!("error: {self}");
         if let Some(hint) = &self.hint {
             eprintln!("hint: {hint}");
         }
@@ -116,7 +121,17 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)
+        let mut said = String::new();
+        for cause in self.error.chain().map(ToString::to_string) {
+            // Many errors tell their cause in their own text.
+            if said.contains(&cause) {
+                continue;
+            }
+            let separator = if said.is_empty() { "" } else { ": " };
+            write!(f, "{separator}{cause}")?;
+            said = cause;
+        }
+        Ok(())
     }
 }
 
@@ -128,5 +143,28 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             code: FAILED,
             is_final: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use shimmy_models::ModelError;
+
+    use super::Failure;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let source = || io::Error::other("the disk is on fire");
+        let inner = ModelError::Io {
+            path: "a.gguf".into(),
+            source: source(),
+        };
+        let told = "a.gguf cannot be read: the disk is on fire";
+        assert_eq!(Failure::from(inner).to_string(), told);
+        let outer = anyhow::Error::from(source()).context("nothing works");
+        let told = "nothing works: the disk is on fire";
+        assert_eq!(Failure::from(outer).to_string(), told);
     }
 }

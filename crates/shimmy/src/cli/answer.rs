@@ -38,8 +38,9 @@ pub(crate) struct GenerateArgs {
     /// tell the model.
     #[arg(long, conflicts_with_all = ["system", "think"])]
     pub(crate) raw: bool,
-    /// Tokens of the answer at most [default: what the model's maker says, or the context leaves].
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Tokens of the answer at most; -1 is no limit [default: what the model's maker says, or the context
+    /// leaves].
+    #[arg(short = 'n', long, value_name = "N", value_parser = super::numbers::tokens)]
     pub(crate) max_tokens: Option<u32>,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
@@ -84,8 +85,9 @@ pub(crate) struct RunArgs {
     /// What the model is told before the conversation [default: what its maker tells it].
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// Tokens of an answer at most [default: what the model's maker says, or the context leaves].
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Tokens of an answer at most; -1 is no limit [default: what the model's maker says, or the context
+    /// leaves].
+    #[arg(short = 'n', long, value_name = "N", value_parser = super::numbers::tokens)]
     pub(crate) max_tokens: Option<u32>,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Seed;
 use crate::backend::{Engine, KvCacheType};
 use crate::config::Names;
 
@@ -122,7 +123,7 @@ pub(crate) struct SamplingArgs {
     /// How much tokens that were seen are held back; 1 not at all.
     #[arg(long, value_name = "X")]
     pub(crate) repeat_penalty: Option<f32>,
-    /// The same seed gives the same answer.
+    /// The same seed gives the same answer; -1 is another one each time.
     #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
+    pub(crate) seed: Option<Seed>,
 }

@@ -69,6 +69,7 @@ pub(super) fn run(args: DoctorArgs) -> Result<(), Failure> {
     let mut checks = vec![build::engines(), build::processor(), build::gpus()];
     checks.push(machine::memory());
     checks.push(settings::file());
+    checks.push(settings::served(&args));
     checks.extend(settings::tokens(&args.listen));
     checks.push(port::check(&args.listen));
     checks.extend(models::checks(args.models));

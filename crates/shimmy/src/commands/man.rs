@@ -1,7 +1,7 @@
 //! `shimmy man`: manual pages, made from the command line's own definition.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use clap::Command;
 use clap_mangen::Man;
@@ -11,12 +11,15 @@ use crate::cli::{Cli, ManArgs};
 use crate::commands::screen::note;
 use crate::failure::Failure;
 
+/// What every page is a part of, as its last line says.
+const SOURCE: &str = concat!("shimmy ", env!("CARGO_PKG_VERSION"));
+
 pub(super) fn run(args: &ManArgs) -> Result<(), Failure> {
     let mut command = Cli::plain();
     // Names the subcommands after their parents.
     command.build();
     if let Some(folder) = &args.output {
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))?;
         let count = write(&command, folder)?;
         note(&format!("{count} pages in {}\n", folder.display()));
         return Ok(());
@@ -40,12 +43,17 @@ fn write(command: &Command, folder: &Path) -> Result<usize, Failure> {
             // Half of it would pass for the whole. What counts is the first error.
             let _ = fs::remove_file(&path);
         })
-        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+        .map_err(|error| cannot_write(&path, &error))?;
     let mut count = 1;
     for inner in command.get_subcommands().filter(|inner| is_ours(inner)) {
         count += write(inner, folder)?;
     }
     Ok(count)
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot write {}: {error}", path.display()))
+        .hint("--output takes a folder that you may write to; without it, a page is printed")
 }
 
 /// Clap adds a command `help`, which is no page of its own.
@@ -60,6 +68,6 @@ fn file_name(command: &Command) -> String {
 
 fn render(command: &Command) -> Result<Vec<u8>, Failure> {
     let mut page = Vec::new();
-    Man::new(command.clone()).render(&mut page)?;
+    Man::new(command.clone()).source(SOURCE).render(&mut page)?;
     Ok(page)
 }

@@ -5,6 +5,7 @@
 //! must not know what a setting means; that is asked of the command line's own definition.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 
@@ -143,8 +144,9 @@ fn as_argument(arg: &Arg, value: Value) -> Result<Option<String>, String> {
 }
 
 /// Whether the command line would take this value; the reason if not.
-fn check(arg: &Arg, value: &str) -> Result<(), String> {
-    let flag = format!("--{}={value}", arg.get_long().unwrap_or_default());
+pub(super) fn check(arg: &Arg, value: impl AsRef<OsStr>) -> Result<(), String> {
+    let mut flag = OsString::from(format!("--{}=", arg.get_long().unwrap_or_default()));
+    flag.push(value);
     let alone = Command::new("shimmy").no_binary_name(true);
     let parsed = alone
         .arg(arg.clone().env(None))

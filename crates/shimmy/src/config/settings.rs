@@ -1,10 +1,12 @@
-//! Every setting of the server with where its value comes from, for `config show`.
+//! Every setting of the server with where its value comes from, for `config show`, and those in
+//! the environment that it cannot use.
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command};
 use serde::Serialize;
 
 use super::ConfigFile;
+use super::file::check;
 use crate::cli::ServeArgs;
 
 /// A setting.
@@ -39,6 +41,26 @@ impl Origin {
             Self::Default => "default",
         }
     }
+}
+
+/// The variables whose values the server would refuse, each with the reason.
+pub(crate) fn refused_variables() -> Vec<String> {
+    let command = ServeArgs::augment_args(Command::new("serve"));
+    command.get_arguments().filter_map(refusal).collect()
+}
+
+/// Whether an argument's variable has a value that it cannot take.
+pub(crate) fn is_refused(arg: &Arg) -> bool {
+    refusal(arg).is_some()
+}
+
+/// Why an argument cannot take what its variable says; an empty one says nothing.
+fn refusal(arg: &Arg) -> Option<String> {
+    // A secret is checked where nothing of it is shown.
+    let name = arg.get_env().filter(|_| !arg.is_hide_env_values_set())?;
+    let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+    let reason = check(arg, value).err()?;
+    Some(format!("{}: {reason}", name.display()))
 }
 
 /// What a command line with the server's arguments comes to.

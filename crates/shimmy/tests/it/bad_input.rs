@@ -107,8 +107,63 @@ fn an_adapter_of_another_model_and_one_that_is_none() {
     expect_failure(
         &generate(folder.path(), &model, &["--lora", "none.gguf"]),
         1,
-        &["none.gguf"],
+        &["none.gguf does not exist", "hint: --lora names the file"],
     );
+}
+
+#[test]
+fn a_hint_names_show_only_where_that_knows_the_model() {
+    let (folder, _) = tiny_folder();
+    let whole = std::fs::read(folder.path().join("tiny.gguf")).expect("read");
+    let short = &whole[..whole.len() / 2];
+    std::fs::write(folder.path().join("short.gguf"), short).expect("written");
+    std::fs::write(folder.path().join("zero.gguf"), [0; 64]).expect("written");
+    for name in ["zero", "short"] {
+        let dirs = ["--model-dirs", text(folder.path())];
+        let probed = run(folder.path(), &[&["probe", name], &dirs[..]].concat());
+        assert_eq!(probed.code, Some(2), "{probed:?}");
+        let shown = run(folder.path(), &[&["show", name], &dirs[..]].concat());
+        let is_known = shown.code == Some(0);
+        let is_named = probed.stderr.contains(&format!("`shimmy show {name}`"));
+        assert_eq!(is_named, is_known, "{probed:?} {shown:?}");
+        assert!(probed.stderr.contains("hint: "), "{probed:?}");
+    }
+}
+
+#[test]
+fn a_shape_that_cannot_be_used_is_called_what_was_typed() {
+    let (folder, model) = tiny_folder();
+    let file = folder.path().join("shape");
+    for (flag, shape) in [
+        ("--schema", "{\"type\": \"nothing\"}"),
+        ("--grammar", "start: missing"),
+    ] {
+        std::fs::write(&file, shape).expect("written");
+        let outcome = generate(folder.path(), &model, &[flag, text(&file)]);
+        expect_failure(&outcome, 2, &[&format!("error: `{flag}` cannot be used")]);
+    }
+}
+
+#[test]
+fn a_negative_number_is_the_flags_value() {
+    let (folder, model) = tiny_folder();
+    let with = |more: &[&str]| {
+        let args = ["generate", "--prompt", "hi", "--model-path", text(&model)];
+        run(folder.path(), &[&args[..], more].concat())
+    };
+    // As many tokens as the context leaves.
+    let answer = with(&["-n", "-1", "--seed", "-1", "--ctx", "32", "--json"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    for (flag, words) in [
+        ("--seed", "or -1 for any"),
+        ("--top-k", "invalid value '-2' for '--top-k <K>'"),
+        ("--temperature", "between 0 and 100, got -2"),
+    ] {
+        let outcome = with(&["-n", "1", flag, "-2"]);
+        expect_failure(&outcome, 2, &[words]);
+        assert!(!outcome.stderr.contains("-- -2"), "{}", outcome.stderr);
+    }
+    expect_failure(&with(&["-n", "-2"]), 2, &["or -1 for no limit"]);
 }
 
 #[test]
@@ -134,7 +189,7 @@ fn an_unknown_name_gets_the_closest_ones() {
 fn wrong_arguments_exit_with_2() {
     let (folder, model) = tiny_folder();
     assert_eq!(
-        generate(folder.path(), &model, &["--max-tokens", "-1"]).code,
+        generate(folder.path(), &model, &["--max-tokens", "0"]).code,
         Some(2)
     );
     assert_eq!(
@@ -142,7 +197,7 @@ fn wrong_arguments_exit_with_2() {
         Some(2)
     );
     let outcome = generate(folder.path(), &model, &["-t", "500"]);
-    expect_failure(&outcome, 2, &["`temperature`", "500"]);
+    expect_failure(&outcome, 2, &["`--temperature`", "500"]);
     let outcome = run(folder.path(), &["serve", "--lora", "a.gguf"]);
     expect_failure(&outcome, 2, &["needs its base model", "--model-path"]);
     let outcome = run(folder.path(), &["serve", "--bind", "0.0.0.0:0"]);

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 use shimmy_testkit::tiny;
 
-use crate::support::{Outcome, Server, run, text};
+use crate::support::{Outcome, Server, run, run_command, shimmy, text, tiny_folder};
 
 fn report(outcome: &Outcome) -> Value {
     serde_json::from_str(&outcome.stdout).expect("JSON")
@@ -92,6 +92,65 @@ fn models_with_missing_parts_and_unfinished_downloads_are_found() {
         "{}",
         outcome.stdout
     );
+    let outcome = run(here, &["doctor", "--json", "--lora", text(&missing)]);
+    let (status, detail) = check(&self::report(&outcome), "adapter");
+    assert_eq!(status, "fail");
+    assert!(detail.contains("gone.gguf does not exist"), "{detail}");
+}
+
+#[test]
+fn what_serve_refuses_of_the_environment_fails() {
+    let (folder, _) = tiny_folder();
+    let settings = |variables: &[(&str, &str)]| {
+        let mut command = shimmy(folder.path());
+        command.args(["doctor", "--json"]);
+        command.envs(variables.iter().copied());
+        let outcome = run_command(command);
+        let (status, detail) = check(&report(&outcome), "settings");
+        assert_eq!(outcome.code == Some(0), status == "ok", "{outcome:?}");
+        (status, detail)
+    };
+    assert_eq!(settings(&[("SHIMMY_CTX", "4096")]).0, "ok");
+    assert_eq!(settings(&[("SHIMMY_CTX", "")]).0, "ok");
+    let wrong = [
+        ("SHIMMY_CTX", "abc"),
+        ("SHIMMY_KV_CACHE_TYPE", "zz"),
+        // One that this command takes too.
+        ("SHIMMY_CACHE_DISK", "much"),
+    ];
+    let (status, detail) = settings(&wrong);
+    assert_eq!(status, "fail");
+    for (name, value) in wrong {
+        let told = format!("{name}: invalid value '{value}'");
+        assert!(detail.contains(&told), "no {told:?} in {detail}");
+    }
+    let (status, detail) = settings(&[("SHIMMY_ENGINE", "native"), ("SHIMMY_GPU_LAYERS", "9")]);
+    assert_eq!(status, "fail", "{detail}");
+}
+
+#[test]
+fn a_named_folder_that_is_not_there_and_damaged_names_are_told() {
+    let (folder, _) = tiny_folder();
+    let here = folder.path();
+    let dirs = format!("{};/does/not/exist", text(here));
+    let told = "/does/not/exist: there is no such folder";
+    let found = run(here, &["discover", "--model-dirs", &dirs]);
+    assert!(found.stdout.contains(told), "{}", found.stdout);
+    let doctor = || report(&run(here, &["doctor", "--json", "--model-dirs", &dirs]));
+    let (status, detail) = check(&doctor(), "models");
+    assert_eq!(status, "warn");
+    assert!(detail.contains(told), "{detail}");
+
+    let names = here.join(".local/share/shimmy/models/aliases.json");
+    fs::create_dir_all(names.parent().expect("a folder")).expect("a folder");
+    fs::write(&names, "junk").expect("written");
+    let told = "aliases.json cannot be read: ";
+    let (status, detail) = check(&doctor(), "names");
+    assert_eq!(status, "warn");
+    assert!(detail.contains(told), "{detail}");
+    let listed = run(here, &["list", "--model-dirs", text(here)]);
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    assert_eq!(listed.stderr.matches(told).count(), 1, "{listed:?}");
 }
 
 #[test]

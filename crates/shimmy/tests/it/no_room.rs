@@ -90,6 +90,7 @@ fn names_and_templates_are_whole_or_not_there() {
     let named = run_limited(here, 0, &["cp", "here", "there"]);
     assert_eq!(named.code, Some(1), "{named:?}");
     assert!(named.stderr.contains("cannot be kept"), "{named:?}");
+    assert_eq!(named.stderr.matches("os error").count(), 1, "{named:?}");
     assert_eq!(files(&here.join(".local")), [""; 0]);
 
     let args = ["init", "-t", "kubernetes", "-o", "manifests.yaml"];
@@ -105,6 +106,12 @@ fn names_and_templates_are_whole_or_not_there() {
     let pages = run_limited(here, 1, &["man", "-o", "pages"]);
     assert_eq!(pages.code, Some(1), "{pages:?}");
     assert_eq!(files(&here.join("pages")), [""; 0]);
+    std::fs::write(here.join("file"), "").expect("written");
+    let pages = run_limited(here, 1000, &["man", "-o", "file/pages"]);
+    assert_eq!(pages.code, Some(1), "{pages:?}");
+    let told = "error: cannot write file/pages: ";
+    assert!(pages.stderr.starts_with(told), "{pages:?}");
+    assert!(pages.stderr.contains("hint: "), "{pages:?}");
 }
 
 #[test]

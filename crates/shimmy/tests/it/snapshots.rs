@@ -118,6 +118,8 @@ fn pages_and_completions_are_made_for_every_command() {
         let page = pages.join(format!("shimmy-{}.1", command.replace(' ', "-")));
         let text = std::fs::read_to_string(&page).unwrap_or_else(|_| panic!("{}", page.display()));
         assert!(text.contains(".SH NAME"), "{command}");
+        let of = concat!("\"shimmy ", env!("CARGO_PKG_VERSION"), "\"");
+        assert!(text.contains(of), "{command}");
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let outcome = run(folder.path(), &["completions", shell]);

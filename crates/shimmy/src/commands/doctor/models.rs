@@ -1,7 +1,9 @@
 //! The models that are here, the base model, what downloads have left behind, and the room for more.
 
+use std::path::Path;
+
 use shimmy_models::hub::{free_bytes, leftovers};
-use shimmy_models::{Metadata, RootSettings};
+use shimmy_models::{AdapterFile, ModelError, ModelFile, Problem, ProblemReason, RootSettings};
 
 use super::Check;
 use crate::cli::ModelArgs;
@@ -34,28 +36,34 @@ pub(super) fn checks(args: ModelArgs) -> Vec<Check> {
     };
     let mut checks = base(&given);
     checks.push(found(&library));
+    checks.extend(names(&library));
     checks.extend(disk(&library.settings));
     checks
 }
 
-/// Whether the files that are named can be read.
+/// Whether the files that are named are what they are named as.
 fn base(given: &ModelConfig) -> Vec<Check> {
-    let adapters = given.loras.iter().map(|lora| ("adapter", &lora.path));
-    let files = given
-        .base
-        .iter()
-        .map(|path| ("base model", path))
-        .chain(adapters);
-    files
-        .map(|(name, path)| match Metadata::open(path) {
-            Ok(_) => Check::ok(name, path.display().to_string()),
-            Err(error) => Check::fail(
-                name,
-                error.to_string(),
-                "`shimmy list` shows the models that are there",
-            ),
-        })
-        .collect()
+    let base = given.base.iter().map(|path| {
+        let hint = "`shimmy list` shows the models that are there";
+        named("base model", path, ModelFile::open(path).err(), hint)
+    });
+    let adapters = given.loras.iter().map(|lora| {
+        let hint = "`shimmy discover` lists the adapters that are there";
+        named(
+            "adapter",
+            &lora.path,
+            AdapterFile::open(&lora.path).err(),
+            hint,
+        )
+    });
+    base.chain(adapters).collect()
+}
+
+fn named(name: &'static str, path: &Path, error: Option<ModelError>, hint: &str) -> Check {
+    match error {
+        None => Check::ok(name, path.display().to_string()),
+        Some(error) => Check::fail(name, error.to_string(), hint),
+    }
 }
 
 /// How many models there are, and what is wrong with others.
@@ -63,7 +71,9 @@ fn found(library: &Library) -> Check {
     let models = &library.found.models;
     let incomplete = models.iter().filter(|model| !model.missing.is_empty());
     let incomplete = incomplete.map(|model| format!("{} has parts missing", model.name));
-    let problems = library.found.problems.iter().map(ToString::to_string);
+    let problems = library.found.problems.iter();
+    let problems = problems.filter(|problem| !is_of_names(problem));
+    let problems = problems.map(ToString::to_string);
     let problems: Vec<String> = incomplete.chain(problems).collect();
     let count = match models.len() {
         1 => "1 model".to_owned(),
@@ -82,6 +92,20 @@ fn found(library: &Library) -> Check {
             )
         }
     }
+}
+
+/// Whether the names that users gave can be read; nothing where they can.
+fn names(library: &Library) -> Option<Check> {
+    let problem = library.found.problems.iter().find(|it| is_of_names(it))?;
+    Some(Check::warn(
+        "names",
+        problem.to_string(),
+        "mend the file, or delete it: `shimmy cp` gives names anew",
+    ))
+}
+
+fn is_of_names(problem: &Problem) -> bool {
+    matches!(problem.reason, ProblemReason::Aliases(_))
 }
 
 /// The room where downloads go, and what is there of those that did not come to their end.

@@ -1,10 +1,12 @@
-//! The configuration file and the tokens. Of a token only whether it is set is said.
+//! The configuration file, the environment and the tokens. Of a token only whether it is set is said.
 
 use std::path::Path;
 
 use super::{Check, Status};
-use crate::cli::ListenArgs;
-use crate::config::{self, ConfigFile};
+use crate::cli::{Cli, DoctorArgs, ListenArgs};
+use crate::config::{self, ConfigFile, ModelConfig};
+
+const SETTINGS: &str = "settings";
 
 /// Whether the file can be read, if there is one.
 pub(super) fn file() -> Check {
@@ -18,6 +20,35 @@ pub(super) fn file() -> Check {
             "config",
             failure.to_string(),
             "`shimmy serve --help` lists the settings; each is a key without the dashes",
+        ),
+    }
+}
+
+/// Whether `serve` would take what the environment and the file say, beside the flags of this command.
+pub(super) fn served(args: &DoctorArgs) -> Check {
+    let refused = config::refused_variables();
+    if !refused.is_empty() {
+        return Check::fail(
+            SETTINGS,
+            refused.join("; "),
+            "`shimmy serve --help` says what each may be; correct it, or unset it",
+        );
+    }
+    // What is wrong with a broken file is told by itself.
+    let Some(serve) = Cli::serve_without_flags(&ConfigFile::read().unwrap_or_default()) else {
+        return Check::fail(
+            SETTINGS,
+            "they cannot be read",
+            "`shimmy serve` says what is wrong with them",
+        );
+    };
+    let models = ModelConfig::for_server(args.models.clone());
+    match models.and_then(|models| config::server_options(&serve, &models)) {
+        Ok(_) => Check::ok(SETTINGS, "`shimmy serve` can use them"),
+        Err(failure) => Check::fail(
+            SETTINGS,
+            failure.to_string(),
+            failure.advice().unwrap_or("see `shimmy serve --help`"),
         ),
     }
 }

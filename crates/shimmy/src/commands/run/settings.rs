@@ -6,7 +6,7 @@ use shimmy_engine::SamplingParams;
 use shimmy_server::LoadedModel;
 
 use super::directive::switch;
-use crate::cli::{RunArgs, SamplingArgs};
+use crate::cli::{NO_LIMIT, RunArgs, SamplingArgs};
 use crate::commands::answer::{Wishes, thinking};
 use crate::config;
 use crate::failure::{Failure, USAGE};
@@ -104,6 +104,7 @@ impl Settings {
         let preset = &model.preset;
         let system = preset.system_under(self.system.as_deref());
         let most = preset.max_tokens_under(self.max_tokens);
+        let most = most.filter(|&most| most != NO_LIMIT);
         let most = most.map(|most| most.to_string());
         let stop = preset.stop_under(self.stop.clone());
         let stop: Vec<String> = stop.iter().map(|text| format!("{text:?}")).collect();
