@@ -9,6 +9,7 @@ use shimmy_engine::lark::{Expression, Grammar};
 use shimmy_engine::{Constraint, Token};
 
 use crate::notation::{Blocks, Body, Form, Notation, Sections, Spelling};
+use crate::plan::HeldSchema;
 use crate::request::{Tool, ToolChoice};
 use crate::thinking::ThoughtMarks;
 
@@ -49,6 +50,8 @@ pub(crate) struct Hold {
     pub(crate) constraint: Constraint,
     /// Whether it makes calls well-formed.
     pub(crate) covers_calls: bool,
+    /// The schemas that are parts of it.
+    pub(crate) schemas: Vec<HeldSchema>,
 }
 
 impl Wish<'_> {
@@ -76,6 +79,7 @@ impl Wish<'_> {
             wish: *self,
             grammar: Grammar::default(),
             arguments: Vec::new(),
+            schemas: Vec::new(),
         };
         let rest = match (must_call, may_call) {
             (true, _) => writer.calls(),
@@ -90,6 +94,7 @@ impl Wish<'_> {
         Some(Hold {
             constraint: writer.grammar.finish(start),
             covers_calls: may_call,
+            schemas: writer.schemas,
         })
     }
 
@@ -98,6 +103,7 @@ impl Wish<'_> {
         self.shape.cloned().map(|constraint| Hold {
             constraint,
             covers_calls: false,
+            schemas: Vec::new(),
         })
     }
 }
@@ -107,6 +113,7 @@ struct Writer<'a> {
     grammar: Grammar,
     /// What the arguments of each tool must be, once a call has been written.
     arguments: Vec<Expression>,
+    schemas: Vec<HeldSchema>,
 }
 
 impl Writer<'_> {
@@ -182,7 +189,7 @@ impl Writer<'_> {
     fn text(&mut self) -> Expression {
         let text = match self.wish.shape {
             Some(Constraint::JsonObject) => Expression::schema(&json!({ "type": "object" })),
-            Some(Constraint::JsonSchema(schema)) => Expression::schema(schema),
+            Some(Constraint::JsonSchema(schema)) => self.held(None, schema.clone()),
             // One of these is never written with anything else.
             Some(Constraint::Grammar(_) | Constraint::Regex(_)) | None => self.free_text(),
         };
@@ -190,6 +197,13 @@ impl Writer<'_> {
             Form::Sections(sections) => Expression::sequence([self.marked(sections.text), text]),
             Form::Blocks(_) => text,
         }
+    }
+
+    /// JSON that fits a schema, which is noted.
+    fn held(&mut self, tool: Option<String>, schema: Value) -> Expression {
+        let expression = Expression::schema(&schema);
+        self.schemas.push(HeldSchema { tool, schema });
+        expression
     }
 
     /// Text that begins no call.
@@ -245,9 +259,13 @@ impl Writer<'_> {
     /// One call of any tool that may be called, after `lead`; without `said`, which has been said.
     fn call(&mut self, lead: &str, said: &str) -> Expression {
         if self.arguments.is_empty() {
-            let schemas: Vec<Value> = self.callable().map(|tool| self.schema(tool)).collect();
-            let schemas = schemas.iter().map(Expression::schema);
-            self.arguments = schemas.map(|schema| self.grammar.rule(schema)).collect();
+            let schemas = self
+                .callable()
+                .map(|tool| (tool.name.clone(), self.schema(tool)));
+            for (tool, schema) in schemas.collect::<Vec<_>>() {
+                let arguments = self.held(Some(tool), schema);
+                self.arguments.push(self.grammar.rule(arguments));
+            }
         }
         let calls = self.callable().zip(&self.arguments);
         let calls: Vec<Expression> = calls

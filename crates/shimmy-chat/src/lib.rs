@@ -20,7 +20,7 @@ mod thinking;
 pub use answer::{AnswerFormat, AnswerParser, Delta};
 pub use error::TemplateError;
 pub use message::Message;
-pub use plan::ChatPlan;
+pub use plan::{ChatPlan, HeldSchema};
 pub use request::{ChatRequest, Thinking, Tool, ToolChoice};
 pub use template::{
     ChatTemplate, Clock, Family, GoTemplateError, Origin, RenderRequest, TemplateVocabulary,

@@ -25,6 +25,8 @@ pub struct ChatPlan {
     pub may_call: bool,
     /// Whether the constraint is there for calls of tools.
     pub holds_calls: bool,
+    /// The schemas in the constraint, for whoever has to say which of them cannot be enforced.
+    pub schemas: Vec<HeldSchema>,
     /// Texts that end it beside those that the request names.
     pub stop: Vec<String>,
     /// How its text becomes a message.
@@ -43,12 +45,22 @@ impl ChatPlan {
             constraint,
             may_call: false,
             holds_calls: false,
+            schemas: Vec::new(),
             stop: Vec::new(),
             format: AnswerFormat::plain(),
             shown: Vec::new(),
             unheard: Vec::new(),
         }
     }
+}
+
+/// A schema that a part of an answer is held to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldSchema {
+    /// The tool whose arguments it describes; none where it is about the text.
+    pub tool: Option<String>,
+    /// The schema as it is enforced.
+    pub schema: Value,
 }
 
 /// What a template tells of how its model writes.
@@ -131,6 +143,7 @@ impl ChatTemplate {
         };
         let hold = wish.hold();
         let holds_calls = hold.as_ref().is_some_and(|hold| hold.covers_calls);
+        let (constraint, schemas) = hold.map(|hold| (hold.constraint, hold.schemas)).unzip();
         let format = AnswerFormat::new(Parts {
             notation: manner.notation,
             tools,
@@ -143,9 +156,10 @@ impl ChatTemplate {
         });
         Ok(ChatPlan {
             prompt,
-            constraint: hold.map(|hold| hold.constraint),
+            constraint,
             may_call: !tools.is_empty(),
             holds_calls,
+            schemas: schemas.unwrap_or_default(),
             stop: self.stop().iter().copied().map(str::to_owned).collect(),
             format,
             shown: tokens.into_iter().map(|(_, token)| token).collect(),

@@ -8,7 +8,9 @@ use crate::embed::{EmbedError, Embeddings, Pooling};
 use crate::error::{InvalidParameter, SubmitError};
 use crate::handle::{EngineHandle, Generation};
 use crate::overlong::{self, Overlong};
-use crate::params::{GenerateRequest, MAX_LOGPROBS, PreparedRequest, Prompt, PromptPart};
+use crate::params::{
+    Constraint, GenerateRequest, MAX_LOGPROBS, PreparedRequest, Prompt, PromptPart,
+};
 use crate::runner::{AdapterScale, Specials, Token, Tokenizer};
 
 /// Most stop texts of a request, and most bytes of one.
@@ -131,6 +133,11 @@ impl Session {
             cache_scope: request.cache_scope,
         };
         Ok(Prepared { request, follower })
+    }
+
+    /// Whether a constraint can be used, as [`prepare`](Self::prepare) would say.
+    pub fn check_constraint(&self, constraint: &Constraint) -> Result<(), InvalidParameter> {
+        self.constraints.compile(constraint).map(drop)
     }
 
     /// [`prepare`](Self::prepare)s and submits.

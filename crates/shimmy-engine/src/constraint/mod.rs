@@ -8,6 +8,7 @@
 mod cache;
 mod gbnf;
 mod grammar;
+mod numbers;
 mod pattern;
 mod schema;
 mod vocabulary;
@@ -146,7 +147,7 @@ fn json(schema: serde_json::Value) -> TopLevelGrammar {
 /// A schema whose JSON has at most one space after a comma or a colon: where any white space may
 /// stand, small models write it without end.
 pub(crate) fn compact(schema: serde_json::Value) -> serde_json::Value {
-    let mut schema = schema::without_notes(schema);
+    let mut schema = schema::enforceable(schema);
     if let Some(object) = schema.as_object_mut() {
         let layout = serde_json::json!({
             "whitespace_flexible": false,
@@ -159,12 +160,15 @@ pub(crate) fn compact(schema: serde_json::Value) -> serde_json::Value {
 }
 
 /// The part of llguidance's message that says what is wrong; the grammar, the parser's state and
-/// a picture of the place stand around it.
+/// a picture of the place stand around it, and the name of a step in front.
 fn shown(message: &str) -> String {
     let mut lines = message.lines();
     let first = lines.next().unwrap_or_default();
     let line = lines.find_map(|line| line.strip_prefix("error: "));
-    line.unwrap_or(first).chars().take(MESSAGE).collect()
+    let line = line.unwrap_or(first);
+    let reason = line.split_once("failed to compile JSON schema: ");
+    let reason = reason.map_or(line, |(_, reason)| reason);
+    reason.chars().take(MESSAGE).collect()
 }
 
 fn build_factory(tokenizer: &Arc<dyn Tokenizer>) -> Result<ParserFactory, String> {

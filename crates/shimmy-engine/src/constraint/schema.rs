@@ -1,11 +1,12 @@
 //! What is refused in a JSON schema before it is compiled.
 //!
-//! The compiler recurses over a schema and writes out some of its numbers; both are bounded here.
+//! The compiler recurses over a schema and writes out some of its numbers; both are bounded here, and
+//! those that it would round are found in `numbers`.
 //! It does not fetch anything, and a schema that would need it is told so by name.
 
 use serde_json::{Map, Value};
 
-use super::pattern;
+use super::{numbers, pattern};
 
 /// How deep a schema may be.
 const DEPTH: usize = 100;
@@ -53,20 +54,35 @@ impl Kind {
     }
 }
 
-/// Formats that say how to show or store a text and nothing of what may be in it. The compiler takes a
-/// format that it does not know for one that it cannot enforce.
-const NOTES: [&str; 3] = ["binary", "byte", "password"];
+/// The formats that the compiler knows. Any other is a note, as the standard has it: it says how a text
+/// is meant, shown or stored. The compiler would take it for one that it cannot enforce.
+pub(super) const FORMATS: [&str; 10] = [
+    "date",
+    "date-time",
+    "duration",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "time",
+    "uri",
+    "uuid",
+];
 
-/// The same schema without the formats that ask for nothing.
-pub(super) fn without_notes(mut schema: Value) -> Value {
+/// The same schema as the compiler can take it: without the formats that are notes, and with the ends
+/// of 64 bits where it can keep them.
+pub(super) fn enforceable(mut schema: Value) -> Value {
     let mut left = vec![(&mut schema, Kind::Schema)];
     while let Some((value, kind)) = left.pop() {
         match value {
             Value::Array(list) => left.extend(list.iter_mut().map(|value| (value, kind))),
             Value::Object(object) => {
-                let format = object.get("format").and_then(Value::as_str);
-                if kind == Kind::Schema && format.is_some_and(|format| NOTES.contains(&format)) {
-                    object.remove("format");
+                if kind == Kind::Schema {
+                    let format = object.get("format").and_then(Value::as_str);
+                    if format.is_some_and(|format| !FORMATS.contains(&format)) {
+                        object.remove("format");
+                    }
+                    numbers::draw_in(object);
                 }
                 let inside = object.iter_mut();
                 left.extend(inside.map(|(key, value)| (value, kind.within(key))));
@@ -123,6 +139,7 @@ fn check_keywords(schema: &Map<String, Value>) -> Result<(), String> {
     if let Some(Value::String(pattern)) = schema.get("pattern") {
         pattern::check(pattern).map_err(|reason| named("pattern", pattern, &reason))?;
     }
+    numbers::check(schema)?;
     for keyword in ["minItems", "minLength", "minProperties"] {
         let required = schema.get(keyword).and_then(Value::as_f64);
         if required.is_some_and(|required| required > REQUIRED as f64) {

@@ -55,18 +55,95 @@ fn a_schema_that_makes_no_sense_is_refused_by_name() {
 }
 
 #[test]
-fn a_format_that_says_nothing_of_a_text_is_no_obstacle() {
+fn a_format_that_nobody_can_check_is_a_note() {
     let schema = |format: &str, name: &str| {
         let text = serde_json::json!({ "type": "string", "format": format });
         Constraint::JsonSchema(serde_json::json!({ "properties": { name: text } }))
     };
     // A property may have the keyword's name.
     for name in ["key", "format"] {
-        assert!(compile(&schema("password", name)).is_ok());
-        assert!(compile(&schema("no-such-format", name)).is_err());
+        for format in ["password", "uri-reference", "path", "no-such-format"] {
+            assert!(accepts(
+                &schema(format, name),
+                &format!("{{\"{name}\":\"x y\"}}")
+            ));
+        }
     }
-    let date = schema("date", "key");
-    assert!(accepts(&date, r#"{"key":"2024-01-31"}"#) && !accepts(&date, r#"{"key":"today"}"#));
+    let text = serde_json::json!({ "type": "string", "format": "path" });
+    let expression = crate::lark::Expression::schema(&text);
+    assert!(accepts(
+        &crate::lark::Grammar::default().finish(expression),
+        "\"x\""
+    ));
+}
+
+#[test]
+fn each_format_that_can_be_checked_is_enforced() {
+    for format in schema::FORMATS {
+        let text = serde_json::json!({ "type": "string", "format": format });
+        assert!(
+            !accepts(&Constraint::JsonSchema(text), "\"x y\""),
+            "{format}"
+        );
+    }
+    let date = serde_json::json!({ "type": "string", "format": "date" });
+    assert!(accepts(&Constraint::JsonSchema(date), "\"2024-01-31\""));
+}
+
+#[test]
+fn a_schema_that_cannot_be_enforced_says_why_and_no_more() {
+    let odd = serde_json::json!({ "properties": { "a": { "not": {} } } });
+    let refusal = refusal(&Constraint::JsonSchema(odd));
+    assert_eq!(
+        refusal.reason,
+        "cannot be used: Unimplemented keys: [\"not\"]"
+    );
+}
+
+#[test]
+fn whole_numbers_are_kept_to_the_last_digit() {
+    let schema = |schema: serde_json::Value| Constraint::JsonSchema(schema);
+    let whole = |keyword: &str, bound: serde_json::Value| {
+        schema(serde_json::json!({ "type": "integer", keyword: bound }))
+    };
+    for large in [9_007_199_254_740_993_i64, 1_234_567_890_123_456_789] {
+        let list = schema(serde_json::json!({ "properties": { "a": { "enum": [1, large] } } }));
+        for (constraint, keyword) in [
+            (schema(serde_json::json!({ "const": large })), "`const`"),
+            (list, "`enum`"),
+            (whole("minimum", large.into()), "`minimum`"),
+            (whole("maximum", large.into()), "`maximum`"),
+            (whole("multipleOf", large.into()), "`multipleOf`"),
+        ] {
+            let refusal = refusal(&constraint);
+            assert!(refusal.reason.contains(keyword), "{refusal}");
+        }
+    }
+    for exact in [1_u64 << 53, 1 << 60] {
+        let constant = schema(serde_json::json!({ "const": exact }));
+        assert!(accepts(&constant, &exact.to_string()), "{exact}");
+        assert!(!accepts(&constant, &(exact + 1).to_string()));
+    }
+    // As generated schemas have them.
+    for (keyword, end, past) in [
+        ("maximum", "9223372036854775807", "9223372036854775808"),
+        ("maximum", "18446744073709551615", "18446744073709551616"),
+        (
+            "exclusiveMaximum",
+            "18446744073709551615",
+            "18446744073709551615",
+        ),
+        ("minimum", "-9223372036854775808", "-9223372036854775809"),
+    ] {
+        let bound: serde_json::Value = serde_json::from_str(end).expect("a number");
+        let ends = whole(keyword, bound);
+        assert!(
+            accepts(&ends, "7") && !accepts(&ends, past),
+            "{keyword} {end}"
+        );
+    }
+    let number = schema(serde_json::json!({ "type": "number", "maximum": i64::MAX }));
+    assert!(accepts(&number, "7") && !accepts(&number, "9223372036854775808"));
 }
 
 /// Whether the answers of a constraint include this text.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use shimmy_chat::{AnswerFormat, ChatPlan, Unheard};
+use shimmy_chat::{AnswerFormat, ChatPlan, HeldSchema, Unheard};
 use shimmy_engine::{
-    AdapterId, AdapterScale, Constraint, GenerateRequest, Prepared, SamplingPatch,
+    AdapterId, AdapterScale, Constraint, GenerateRequest, Prepared, SamplingPatch, SubmitError,
 };
 
 use super::ask::Input;
@@ -71,7 +71,10 @@ pub(super) fn prepare(
             ..common.clone()
         };
         let prepared = model.session.prepare(request);
-        let prepared = prepared.map_err(|error| ApiError::from(error).renamed(own_names));
+        let prepared = prepared.map_err(|error| match culprit(model, &error, plan.schemas) {
+            Some(error) => error,
+            None => ApiError::from(error).renamed(own_names),
+        });
         let mut prepared = match plan.holds_calls && !has_grammar {
             // A grammar that the request has not brought is there for the sake of its tools.
             true => prepared.map_err(|error| error.renamed(&[("grammar", "tools")]))?,
@@ -96,6 +99,25 @@ pub(super) fn prepare(
         .map(ready)
         .collect::<Result<_, ApiError>>()?;
     Ok((ready, held))
+}
+
+/// What is wrong with one of the schemas that a grammar is put together from, if that is why it was
+/// refused: nobody who sent a schema has seen the grammar.
+fn culprit(model: &LoadedModel, error: &SubmitError, schemas: Vec<HeldSchema>) -> Option<ApiError> {
+    if !matches!(error, SubmitError::Invalid(invalid) if invalid.field == "grammar") {
+        return None;
+    }
+    schemas.into_iter().find_map(|HeldSchema { tool, schema }| {
+        let schema = Constraint::JsonSchema(schema);
+        let wrong = model.session.check_constraint(&schema).err()?;
+        Some(match tool {
+            Some(tool) => {
+                let reason = format!("holds {tool:?}, whose schema {}", wrong.reason);
+                ApiError::field("tools", reason)
+            }
+            None => wrong.into(),
+        })
+    })
 }
 
 /// The adapters that a request chooses, and their use.

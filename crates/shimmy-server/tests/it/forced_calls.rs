@@ -98,7 +98,44 @@ async fn a_schema_that_cannot_be_enforced_is_refused_where_it_must_be() {
         assert_eq!(got, status, "{more}: {answer}");
         if status == 400 {
             assert_eq!(answer["error"]["param"], "tools", "{answer}");
+            let expected =
+                "`tools` holds \"f\", whose schema cannot be used: Unimplemented keys: [\"not\"]";
+            assert_eq!(answer["error"]["message"], expected);
         }
+    }
+    // Beside tools or after thoughts, a shape is a part of a grammar.
+    let shape = json!({ "response_format": { "type": "json_schema", "json_schema": {
+        "name": "s", "schema": odd,
+    } } });
+    let expected = "`response_format` cannot be used: Unimplemented keys: [\"not\"]";
+    let thinking = saying("x", Some(THINKING_TEMPLATE)).await;
+    for (server, more) in [
+        (&server, json!({ "tools": tools() })),
+        (&thinking, json!({})),
+    ] {
+        let (status, answer) = server
+            .post_json(CHAT, &with(with(chat("x"), shape.clone()), more))
+            .await;
+        assert_eq!(status, 400, "{answer}");
+        assert_eq!(answer["error"]["message"], expected);
+    }
+}
+
+#[tokio::test]
+async fn a_format_that_nobody_knows_forces_nothing() {
+    let schema = json!({ "type": "object", "properties": {
+        "a": { "type": "string", "format": "uri-reference" },
+        "b": { "type": "integer", "format": "int64" },
+    } });
+    let server = saying("x", Some(TOOLS_TEMPLATE)).await;
+    for more in [
+        json!({ "tools": [tool("f", &schema, false)], "tool_choice": "required" }),
+        json!({ "response_format": { "type": "json_schema", "json_schema": {
+            "name": "s", "schema": schema,
+        } } }),
+    ] {
+        let (status, answer) = server.post_json(CHAT, &with(chat("x"), more)).await;
+        assert_eq!(status, 200, "{answer}");
     }
 }
 
