@@ -96,7 +96,11 @@ pub(crate) async fn embed(
     if request.dimensions == Some(0) {
         return Err(ApiError::field("dimensions", "must be at least 1, got 0"));
     }
-    let texts = OneOrMany::texts(request.input);
+    let texts = match request.input {
+        // As the vendor has it: a text that is empty is none, but one of several is refused.
+        Some(OneOrMany::One(text)) if text.is_empty() => Vec::new(),
+        input => OneOrMany::texts(input),
+    };
     if texts.len() > state.config.max_texts {
         let reason = format!(
             "may hold {} entries, got {}",

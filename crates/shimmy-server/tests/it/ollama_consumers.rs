@@ -141,6 +141,12 @@ async fn continue_dev() {
     let (status, answer) = post_json(&server, "/api/embed", &body).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["embeddings"].as_array().unwrap().len(), 2);
+    for nothing in [json!(""), json!([])] {
+        let body = json!({ "model": "stub", "input": nothing });
+        let (status, answer) = post_json(&server, "/api/embed", &body).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["embeddings"], json!([]));
+    }
 }
 
 #[tokio::test]

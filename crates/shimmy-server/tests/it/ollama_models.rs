@@ -155,7 +155,7 @@ async fn wrong_texts_and_dimensions_are_refused() {
             json!({ "input": "a", "dimensions": 1_000_000 }),
             "`dimensions`",
         ),
-        (json!({ "input": "" }), "`input`"),
+        (json!({ "input": ["", "a"] }), "`input`"),
         (json!({ "input": "a", "keep_alive": [] }), "`keep_alive`"),
     ] {
         let (status, error) = post_json(&server, "/api/embed", &body).await;
