@@ -10,7 +10,7 @@ use axum::Json;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -122,8 +122,9 @@ impl FromRequestParts<Arc<AppState>> for RestOfPath {
     }
 }
 
-/// JSON or nothing. Also for routes that read no body: a form can be sent by any web page.
+/// JSON or nothing, as it is. Also for routes that read no body: a form can be sent by any web page.
 pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    check_encoding(headers)?;
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return Ok(());
     };
@@ -142,6 +143,25 @@ pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(
         ErrorKind::UnsupportedMediaType,
         "the body must be JSON: send `Content-Type: application/json`",
+    ))
+}
+
+/// Bodies are not unpacked: what a packed one grows to cannot be told before.
+pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let encodings = headers.get_all(CONTENT_ENCODING).into_iter();
+    let packed = encodings.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let mut packed = packed.filter(|value| {
+        let mut names = value.split(',').map(str::trim);
+        names.any(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"))
+    });
+    let Some(encoding) = packed.next() else {
+        return Ok(());
+    };
+    Err(ApiError::new(
+        ErrorKind::UnsupportedMediaType,
+        format!(
+            "the body's `Content-Encoding` is {encoding:?}: send the body as it is, not compressed"
+        ),
     ))
 }
 

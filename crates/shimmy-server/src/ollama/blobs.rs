@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use super::error::ErrorBody;
 use crate::error::{ApiError, ErrorKind};
 use crate::failures::Storing;
-use crate::limits::{RestOfPath, check_content_type};
+use crate::limits::{RestOfPath, check_content_type, check_encoding};
 use crate::state::AppState;
 use crate::store::{Digest, StoreError};
 
@@ -80,6 +80,7 @@ fn read(digest: &str) -> Result<Digest, ApiError> {
 /// What a form or `text/plain` can carry, any web page may send. (Ollama's Python client says JSON
 /// of everything that it sends.)
 fn check_bytes(headers: &HeaderMap) -> Result<(), ApiError> {
+    check_encoding(headers)?;
     match headers.get(CONTENT_TYPE) {
         Some(kind) if kind == "application/octet-stream" => Ok(()),
         _ => check_content_type(headers).map_err(|_| {

@@ -361,3 +361,34 @@ async fn unknown_routes_and_methods_answer_in_their_dialect() {
     let (status, error) = server.get_json("/ws/generate").await;
     assert_eq!((status, error["error"].is_string()), (400, true));
 }
+
+#[tokio::test]
+async fn a_packed_body_is_refused_by_its_encoding() {
+    let server = Setup::default().start().await;
+    let send = |path: &str, encoding: &str| {
+        reqwest::Client::new()
+            .post(server.url(path))
+            .header("content-type", "application/json")
+            .header("content-encoding", encoding)
+            .body("{}")
+            .send()
+    };
+    for path in [
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/api/chat",
+        &format!("/api/blobs/sha256:{}", "0".repeat(64)),
+        "/completion",
+        "/api/models/stub/load",
+    ] {
+        let response = send(path, "gzip").await.unwrap();
+        assert_eq!(response.status(), 415, "{path}");
+        let answer: Value = response.json().await.unwrap();
+        let message = answer["error"].as_str();
+        let message = message.or(answer["error"]["message"].as_str());
+        assert!(message.unwrap().contains("gzip"), "{path}: {answer}");
+    }
+    // That is none.
+    let response = send("/v1/chat/completions", "identity").await.unwrap();
+    assert_eq!(response.status(), 400);
+}
