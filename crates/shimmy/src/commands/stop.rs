@@ -23,7 +23,7 @@ pub(super) fn run(args: &StopArgs) -> Result<(), Failure> {
         return print_json(&json!({ "model": name, "unloaded": was_there }));
     }
     print(&match was_there {
-        true => format!("{name} is out of memory\n"),
-        false => format!("{name} was not in memory\n"),
+        true => format!("{name} is unloaded\n"),
+        false => format!("{name} was not loaded\n"),
     })
 }

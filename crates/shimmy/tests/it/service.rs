@@ -38,7 +38,7 @@ fn models_in_memory_are_listed_and_stopped() {
     assert_eq!(listed["server"]["url"], server.url(""));
 
     let stopped = ask(&server, &["stop", "stub"], &[]);
-    assert_eq!(stopped.stdout, "stub is out of memory\n", "{stopped:?}");
+    assert_eq!(stopped.stdout, "stub is unloaded\n", "{stopped:?}");
     assert_eq!(server.get("/api/models/stub/status").1["loaded"], false);
     let again = ask(&server, &["stop", "stub", "--json"], &[]);
     let again: Value = serde_json::from_str(&again.stdout).expect("JSON");
