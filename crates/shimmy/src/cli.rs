@@ -20,7 +20,7 @@ pub(crate) use self::answer::{BenchArgs, GenerateArgs, ProbeArgs, RunArgs};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::library::{CpArgs, JsonArgs, ListArgs, PullArgs, RmArgs, ShowArgs};
 pub(crate) use self::models::{Drafts, EngineArgs, ModelArgs, SamplingArgs, WeightsArgs};
-pub(crate) use self::numbers::{NO_LIMIT, Seed};
+pub(crate) use self::numbers::{CONTEXT, NO_LIMIT, Seed, tokens};
 pub(crate) use self::serve::{ListenArgs, PrefixArgs, Scope, ServeArgs};
 pub(crate) use self::service::{PsArgs, StopArgs};
 pub(crate) use self::setup::{

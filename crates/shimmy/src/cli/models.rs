@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Seed;
+use super::{CONTEXT, Seed};
 use crate::backend::{Engine, KvCacheType};
 use crate::config::Names;
 
@@ -35,7 +35,7 @@ pub(crate) struct ModelArgs {
 pub(crate) struct EngineArgs {
     /// Tokens of context, shared by the requests that run together [default: the model's, at most
     /// 16384].
-    #[arg(long, value_name = "TOKENS", env = "SHIMMY_CTX", value_parser = clap::value_parser!(u32).range(16..=16_777_216))]
+    #[arg(long, value_name = "TOKENS", env = "SHIMMY_CTX", value_parser = clap::value_parser!(u32).range(CONTEXT))]
     pub(crate) ctx: Option<u32>,
     /// Requests computed together; more wait.
     #[arg(long, value_name = "N", env = "SHIMMY_PARALLEL", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]

@@ -1,6 +1,10 @@
-//! Numbers of which -1 means something, as it does to llama.cpp's tools.
+//! Numbers with limits, and those of which -1 means something, as it does to llama.cpp's tools.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
+
+/// The sizes that a context may be asked to have.
+pub(crate) const CONTEXT: RangeInclusive<i64> = 16..=16_777_216;
 
 /// The number of tokens that no answer comes to.
 pub(crate) const NO_LIMIT: u32 = u32::MAX;
@@ -27,7 +31,7 @@ impl FromStr for Seed {
 }
 
 /// A number of tokens, or -1 for no limit.
-pub(super) fn tokens(text: &str) -> Result<u32, String> {
+pub(crate) fn tokens(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(1..) => text.parse().map_err(|_| expected_tokens()),
         Ok(-1_i64) => Ok(NO_LIMIT),

@@ -101,6 +101,13 @@ fn settings_and_conversations_are_changed_shown_and_kept() {
     say(&mut session, "/set ctx 2048");
     let shown = say(&mut session, "/set");
     assert!(shown.contains("2048"), "{shown}");
+    for outside in ["8", "99999999"] {
+        let refused = say(&mut session, &format!("/set ctx {outside}"));
+        assert!(refused.contains("from 16 to 16777216"), "{refused}");
+    }
+    say(&mut session, "/set max_tokens -1");
+    let shown = say(&mut session, "/set");
+    assert!(shown.contains("what the context leaves"), "{shown}");
     say(&mut session, "/set ctx 40");
     let long = say(
         &mut session,

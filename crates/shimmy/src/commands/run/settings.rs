@@ -6,7 +6,7 @@ use shimmy_engine::SamplingParams;
 use shimmy_server::LoadedModel;
 
 use super::directive::switch;
-use crate::cli::{NO_LIMIT, RunArgs, SamplingArgs};
+use crate::cli::{CONTEXT, NO_LIMIT, RunArgs, SamplingArgs, tokens};
 use crate::commands::answer::{Wishes, thinking};
 use crate::config;
 use crate::failure::{Failure, USAGE};
@@ -80,9 +80,9 @@ impl Settings {
             "min_p" => to.min_p = number(&name, value)?.or(was.min_p),
             "repeat_penalty" => to.repeat_penalty = number(&name, value)?.or(was.repeat_penalty),
             "seed" => to.seed = number(&name, value)?.or(was.seed),
-            "max_tokens" => self.max_tokens = positive(&name, value)?.or(first.max_tokens),
+            "max_tokens" => self.max_tokens = most_tokens(&name, value)?.or(first.max_tokens),
             "stop" => self.stop = text().map_or_else(|| first.stop.clone(), |stop| vec![stop]),
-            "ctx" => self.context = positive(&name, value)?.or(first.context),
+            "ctx" => self.context = context(&name, value)?.or(first.context),
             "think" => self.think = text().or_else(|| first.think.clone()),
             "thoughts" => self.thoughts = value.map_or(Ok(true), |value| switch(&name, value))?,
             "verbose" => self.verbose = value.map_or(Ok(false), |value| switch(&name, value))?,
@@ -136,9 +136,18 @@ fn number<T: std::str::FromStr>(name: &str, value: Option<&str>) -> Result<Optio
     Ok(Some(number))
 }
 
-fn positive(name: &str, value: Option<&str>) -> Result<Option<u32>, Failure> {
-    match number(name, value)? {
-        Some(0) => Err(Failure::usage(format!("{name} takes a number from 1 on"))),
-        number => Ok(number),
+/// Within the limits that the flags have, too.
+fn most_tokens(name: &str, value: Option<&str>) -> Result<Option<u32>, Failure> {
+    let tokens = value.map(tokens).transpose();
+    tokens.map_err(|reason| Failure::usage(format!("{name} cannot be that: {reason}")))
+}
+
+fn context(name: &str, value: Option<&str>) -> Result<Option<u32>, Failure> {
+    let wanted: Option<u32> = number(name, value)?;
+    if wanted.is_some_and(|wanted| !CONTEXT.contains(&i64::from(wanted))) {
+        let (least, most) = (CONTEXT.start(), CONTEXT.end());
+        let reason = format!("{name} takes a number from {least} to {most}");
+        return Err(Failure::usage(reason));
     }
+    Ok(wanted)
 }
