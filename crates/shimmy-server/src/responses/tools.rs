@@ -116,7 +116,11 @@ impl Toolbox {
             Some("custom") => {
                 let custom: Custom = parts::read(at, definition)?;
                 NAMES.check(format!("{at}.name"), &custom.name)?;
-                (custom_tool(custom), true)
+                let (tool, has_grammar) = custom_tool(custom);
+                if has_grammar {
+                    ignored.note("tools.format");
+                }
+                (tool, true)
             }
             Some(kind) => {
                 ignored.note(format!("tools.{kind}"));
@@ -224,19 +228,20 @@ struct Allowed {
     tools: Vec<Value>,
 }
 
-/// A tool that takes free text. Its grammar, if it has one, is told in words: a model that is used
-/// to the tool keeps to it.
-fn custom_tool(custom: Custom) -> Tool {
+/// A tool that takes free text, and whether that text has a grammar, which is told in words: a model that
+/// is used to the tool keeps to it, but nothing holds it to that.
+fn custom_tool(custom: Custom) -> (Tool, bool) {
     let mut description = custom.description.unwrap_or_default();
     let grammar = custom
         .format
         .and_then(|format| Some((format.syntax?, format.definition?)));
+    let has_grammar = grammar.is_some();
     if let Some((syntax, definition)) = grammar {
         description.push_str(&format!(
             "\n\n`{INPUT}` must match this {syntax} grammar:\n{definition}"
         ));
     }
-    Tool {
+    let tool = Tool {
         name: custom.name,
         description: Some(description.trim_start().to_owned()).filter(|text| !text.is_empty()),
         parameters: json!({
@@ -246,7 +251,8 @@ fn custom_tool(custom: Custom) -> Tool {
             "additionalProperties": false,
         }),
         strict: false,
-    }
+    };
+    (tool, has_grammar)
 }
 
 #[cfg(test)]

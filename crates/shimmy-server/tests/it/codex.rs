@@ -65,7 +65,7 @@ async fn send(server: &TestServer, body: &Value) -> Vec<(String, Value)> {
     assert_eq!(response.status(), 200);
     assert_eq!(
         response.headers()["x-shimmy-ignored"],
-        "client_metadata, prompt_cache_key, tools.web_search"
+        "client_metadata, prompt_cache_key, tools.format, tools.web_search"
     );
     named(&response.text().await.unwrap())
 }
@@ -127,7 +127,7 @@ async fn a_turn_and_the_next_one_which_brings_all_of_it_again() {
     let response = server.post("/v1/responses", &body).await;
     assert_eq!(
         response.headers()["x-shimmy-ignored"],
-        "client_metadata, prompt_cache_key, input.web_search_call, tools.web_search"
+        "client_metadata, prompt_cache_key, input.web_search_call, tools.format, tools.web_search"
     );
     let second = named(&response.text().await.unwrap());
     let second = completed(&second);

@@ -53,7 +53,10 @@ fn namespaces_become_names_and_come_back() {
     assert_eq!((made_up.namespace, &*made_up.name), (None, "agents__kill"));
     let mut response = axum::response::Response::default();
     ignored.tell(&mut response);
-    assert_eq!(response.headers()["x-shimmy-ignored"], "tools.web_search");
+    assert_eq!(
+        response.headers()["x-shimmy-ignored"],
+        "tools.format, tools.web_search"
+    );
 }
 
 #[test]
