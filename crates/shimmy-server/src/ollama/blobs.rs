@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, StatusCode};
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, future};
 use http_body_util::BodyExt;
 
 use super::error::ErrorBody;
@@ -58,17 +58,26 @@ pub(crate) async fn put(
 ) -> Result<StatusCode, ApiError> {
     let digest = read(&digest)?;
     check_bytes(request.headers())?;
-    if state.store.has_blob(&digest).await? {
+    let is_here = state.store.has_blob(&digest).await?;
+    if is_here && request.headers().contains_key(EXPECT) {
         return Ok(StatusCode::OK);
     }
     let content = content(request.into_body(), state.config.body_read_timeout);
+    let taken = async {
+        if is_here {
+            // Whoever closes on a client that still sends takes the answer away from it, too.
+            content.for_each(|_| future::ready(())).await;
+            return Ok(StatusCode::OK);
+        }
+        let put = state.store.put_blob(&digest, content).await;
+        put.map(|()| StatusCode::CREATED)
+    };
     tokio::select! {
         biased;
-        () = state.aborting.cancelled() => return Err(ApiError::shutting_down()),
-        () = state.too_late_for_bodies() => return Err(ApiError::shutting_down()),
-        put = state.store.put_blob(&digest, content) => put?,
+        () = state.aborting.cancelled() => Err(ApiError::shutting_down()),
+        () = state.too_late_for_bodies() => Err(ApiError::shutting_down()),
+        status = taken => Ok(status?),
     }
-    Ok(StatusCode::CREATED)
 }
 
 fn read(digest: &str) -> Result<Digest, ApiError> {

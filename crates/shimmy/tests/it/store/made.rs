@@ -114,6 +114,10 @@ fn a_model_is_made_of_what_was_sent() {
         assert_eq!(send(bytes, bytes.clone()), 201);
         assert_eq!(head(bytes), 200);
         assert_eq!(send(bytes, bytes.clone()), 200);
+        // Whoever sends it again hears so, and the next one on that connection is answered, too.
+        for _ in 0..20 {
+            assert_eq!(send(bytes, vec![0; 1 << 20]), 200);
+        }
     }
     let create = json!({ "model": "sent", "files": { "m.gguf": digest(&content) },
         "adapters": { "a.gguf": digest(&adapter) } });
