@@ -107,6 +107,7 @@ fn lay_out(folder: &Path) {
         fs::read_to_string(LAYOUT),
         fs::read_to_string(CALLED_AT_START),
     ) else {
+        println!("cargo:warning=link/ cannot be read: the program's file is not laid out");
         return;
     };
     let is_optimised = variable("OPT_LEVEL") != "0";

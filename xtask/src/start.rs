@@ -3,7 +3,6 @@
 //! `crates/shimmy/build.rs`'s.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -90,9 +89,10 @@ impl Runs {
             ("shimmy list", self.command("list")?),
             ("shimmy serve, until it is healthy", self.servers()?),
         ] {
-            let _ = writeln!(text, "\n# {start}");
+            text.push_str(&format!("\n# {start}\n"));
             for name in called.into_iter().filter(|name| known.insert(name.clone())) {
-                let _ = writeln!(text, "{name}");
+                text.push_str(&name);
+                text.push('\n');
             }
         }
         Ok(text)

@@ -13,8 +13,18 @@ pub(super) fn run(args: RmArgs) -> Result<(), Failure> {
     let mut aliases = library.aliases()?;
     // All are looked up before any is removed.
     let mut removals = Vec::new();
+    let mut orphans = Vec::new();
     for name in &args.names {
-        removals.push(plan(&library, &mut aliases, name, &args.names)?);
+        removals.push(plan(
+            &library,
+            &mut aliases,
+            name,
+            &args.names,
+            &mut orphans,
+        )?);
+    }
+    for alias in orphans {
+        aliases.remove(alias);
     }
     if !args.dry_run {
         for (_, removal) in &removals {
@@ -56,37 +66,42 @@ pub(super) fn run(args: RmArgs) -> Result<(), Failure> {
 }
 
 /// What removing a name removes, and whether it is only that name. Names that users gave go alone, and a
-/// model not before those, unless they go with it.
-fn plan(
-    library: &Library,
+/// model not before those, unless they go with it. The names of a model that goes are `orphans`.
+fn plan<'a>(
+    library: &'a Library,
     aliases: &mut Aliases,
     name: &str,
     going: &[String],
+    orphans: &mut Vec<&'a String>,
 ) -> Result<(bool, Removal), Failure> {
     if aliases.remove(name) {
         return Ok((true, Removal::default()));
     }
     let packages = library.settings.packages().map(Packages::at);
-    if let Some(removal) = packages.and_then(|packages| packages.removal(name)) {
+    let package = |name: &str| packages.as_ref()?.removal(name);
+    if let Some(removal) = package(name) {
         return Ok((false, removal));
     }
     let model = library.find_whole(name)?;
-    let given = model.given_names();
-    let asked = given.iter().find(|alias| is_called(name, alias));
-    if asked.is_some_and(|alias| aliases.remove(alias)) {
-        return Ok((true, Removal::default()));
+    let mut names = [&model.name].into_iter().chain(&model.aliases);
+    // The same name as it is written where it is kept.
+    if let Some(known) = names.find(|known| is_called(name, known)) {
+        if let Some(removal) = package(known) {
+            return Ok((false, removal));
+        }
+        if aliases.remove(known) {
+            return Ok((true, Removal::default()));
+        }
     }
     let removal = Removal::plan(model).map_err(|error| match error {
         RemoveError::NotOurs { hint, .. } => Failure::new(&error).hint(hint),
         RemoveError::Io { .. } => error.into(),
     })?;
-    let stays = |alias: &&&String| !going.iter().any(|name| is_called(name, alias));
-    if let Some(other) = given.iter().find(stays) {
+    let stays = |alias: &&String| !going.iter().any(|name| is_called(name, alias));
+    if let Some(other) = model.given_names().into_iter().find(stays) {
         return Err(Failure::new(format!("{name} is {other} too"))
             .hint(format!("`shimmy rm {other} {name}` removes both")));
     }
-    for alias in &model.aliases {
-        aliases.remove(alias);
-    }
+    orphans.extend(&model.aliases);
     Ok((false, removal))
 }

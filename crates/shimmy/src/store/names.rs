@@ -36,19 +36,19 @@ impl Shop {
     pub(super) fn remove(&self, name: &str) -> Result<(), StoreError> {
         self.alone(|| {
             if self.packages.has(name) {
-                self.loader.forget(name);
-                self.packages.remove(name).map_err(failed)?;
-                self.loader.files();
-                return Ok(());
+                return self.remove_package(name);
             }
             let Known { file, is_base } =
                 self.loader.file(name).map_err(|e| not_found("model", e))?;
             let mut names = [&file.name].into_iter().chain(&file.aliases);
             // Nothing is removed by a part of its name.
-            if !names.any(|known| is_called(name, known)) {
-                return Err(StoreError::NotFound {
-                    name: name.to_owned(),
-                });
+            let known = names.find(|known| is_called(name, known));
+            let known = known.ok_or_else(|| StoreError::NotFound {
+                name: name.to_owned(),
+            })?;
+            // One that was made here goes alone however its name is written, too.
+            if self.packages.has(known) {
+                return self.remove_package(known);
             }
             let mut aliases = self.aliases()?;
             let given = file.given_names();
@@ -65,6 +65,13 @@ impl Shop {
             }
             self.remove_files(&file, &mut aliases)
         })
+    }
+
+    fn remove_package(&self, name: &str) -> Result<(), StoreError> {
+        self.loader.forget(name);
+        self.packages.remove(name).map_err(failed)?;
+        self.loader.files();
+        Ok(())
     }
 
     fn remove_files(&self, file: &ModelFile, aliases: &mut Aliases) -> Result<(), StoreError> {

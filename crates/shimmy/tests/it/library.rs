@@ -123,6 +123,10 @@ fn a_name_goes_alone_however_it_is_written_and_a_model_not_before_its_names() {
     assert_eq!(run(here, &["cp", "tiny", "My_Alias"]).code, Some(0));
     let both = run(here, &["rm", "tiny", "MY-ALIAS"]);
     assert_eq!(both.code, Some(0), "{both:?}");
+    assert!(
+        both.stdout.contains("removed MY-ALIAS (only a name)"),
+        "{both:?}"
+    );
     assert!(!file.exists());
     assert_eq!(run(here, &["rm", "My_Alias"]).code, Some(1));
 }

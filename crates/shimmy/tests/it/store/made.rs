@@ -195,12 +195,15 @@ fn a_copy_outlives_its_source_or_its_source_stays() {
     assert_eq!(names(&server), ["b:v2", "tiny"]);
     assert!(prompt(&server, "b:v2").contains("Be brief."));
     // So does the command line take one of two away.
-    assert_eq!(copy("b:v2", "c"), 200);
-    let removed = run(folder.path(), &["rm", "c"]);
+    assert_eq!(copy("b:v2", "c_1"), 200);
+    let removed = run(folder.path(), &["rm", "c-1"]);
     assert_eq!(removed.code, Some(0), "{removed:?}");
     let left = run(folder.path(), &["list", "--json"]);
     assert!(left.stdout.contains("\"b:v2\""), "{left:?}");
-    assert!(!left.stdout.contains("\"c\""), "{left:?}");
+    assert!(!left.stdout.contains("\"c_1\""), "{left:?}");
+    assert_eq!(copy("b:v2", "d_1"), 200);
+    assert_eq!(delete(&server, "d-1").0, 200);
+    assert_eq!(names(&server), ["b:v2", "tiny"]);
     for (source, destination, status) in [
         ("nobody", "x", 404),
         ("tiny", "tiny", 400),
